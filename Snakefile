@@ -1,0 +1,34 @@
+"""Forcing diffuse distributions out of language models (Zhang et al., COLM 2024)."""
+
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+# A config file given on the command line stands alone: merging it with the default would keep
+# the default's models.
+if not workflow.overwrite_configfiles:
+
+    configfile: "config.yaml"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/names.smk"
+include: "workflow/rules/targets.smk"
+include: "workflow/rules/models.smk"
+include: "workflow/rules/tune.smk"
+include: "workflow/rules/sample.smk"
+include: "workflow/rules/measure.smk"
+include: "workflow/rules/render.smk"
+
+
+report: "workflow/report/workflow.rst"
+
+
+localrules:
+    all,
+
+
+rule all:
+    default_target: True
+    input:
+        rules.render.input,

@@ -1,0 +1,106 @@
+"""Time 1,000 answers to the names prompt: sampled down the tree, and by `generate` in batches.
+
+    python tests/benchmarks/sampling.py [--model FOLDER] [--draws N] [--repeats N]
+
+Both sides run in turn in this one process, on the base model, at temperature 1.
+"""
+
+import argparse
+import statistics
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "workflow"))
+
+import torch
+from transformers import PreTrainedModel
+
+from diffuselm.chat import ChatFormat
+from diffuselm.config import SampleSettings
+from diffuselm.models import load_chat_format, load_model
+from diffuselm.sample import sample
+from diffuselm.tasks import load_task
+
+THREADS = 2
+BATCH = 20
+SETTINGS = SampleSettings()
+
+
+def tree_answers(
+    model: PreTrainedModel, chat: ChatFormat, prompt: Sequence[int], draws: int, seed: int
+) -> list[str]:
+    """Answers sampled down the prefix tree."""
+    answers = sample(
+        model,
+        prompt,
+        draws,
+        end_tokens=chat.end_tokens,
+        max_tokens=SETTINGS.max_tokens,
+        seed=seed,
+        token_budget=SETTINGS.token_budget,
+    )
+    return [chat.decode(answer.tokens) for answer in answers]
+
+
+def generated_answers(
+    model: PreTrainedModel, chat: ChatFormat, prompt: Sequence[int], draws: int, seed: int
+) -> list[str]:
+    """Answers of `generate`, in batches of 20 rows, each cut behind its end token."""
+    torch.manual_seed(seed)
+    answers = []
+    for start in range(0, draws, BATCH):
+        ids = torch.tensor([list(prompt)] * min(BATCH, draws - start))
+        rows = model.generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            do_sample=True,
+            temperature=1.0,
+            top_k=0,
+            top_p=1.0,
+            max_new_tokens=SETTINGS.max_tokens,
+            eos_token_id=list(chat.end_tokens),
+            pad_token_id=chat.end_tokens[0],
+        )
+        for row in rows[:, len(prompt) :].tolist():
+            ends = [at for at, token in enumerate(row, 1) if token in chat.end_tokens]
+            answers.append(chat.decode(row[: ends[0]] if ends else row))
+    return answers
+
+
+def main() -> None:
+    """Read the arguments, time both ways in turn, and print them side by side."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", type=Path, default=ROOT / "resources" / "models" / "tiny-llama")
+    parser.add_argument("--draws", type=int, default=1000)
+    parser.add_argument("--repeats", type=int, default=3)
+    arguments = parser.parse_args()
+    torch.set_num_threads(THREADS)
+    model = load_model(arguments.model, dtype="float32", device="cpu")
+    chat = load_chat_format(arguments.model, model, leading_space=False)
+    [task] = load_task(ROOT / "resources" / "tasks" / "names.yaml")
+    prompt = chat.prompt_ids(task.text)
+    ways = {"tree": tree_answers, f"generate, {BATCH} rows": generated_answers}
+    for way in ways.values():
+        way(model, chat, prompt, BATCH, seed=0)  # warm-up
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    print(f"{arguments.model.name}: {arguments.draws} answers to {task.id}")
+    for seed in range(1, arguments.repeats + 1):
+        for name, way in ways.items():
+            began = time.perf_counter()
+            answers = way(model, chat, prompt, arguments.draws, seed)
+            seconds[name].append(time.perf_counter() - began)
+            [(top, count)] = Counter(answers).most_common(1)
+            print(
+                f"  {name:20} {seconds[name][-1]:8.3f} s, {len(set(answers))} distinct, "
+                f"{top!r} {count / len(answers):.1%}"
+            )
+    tree, plain = (statistics.median(taken) for taken in seconds.values())
+    print(f"  the tree is {plain / tree:.1f}x faster than generate (medians)")
+
+
+if __name__ == "__main__":
+    main()

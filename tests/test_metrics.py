@@ -1,0 +1,272 @@
+"""Each metric equals its definition in plain Python, and `measure` makes rows of them."""
+
+import math
+import statistics
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from diffuselm import metrics
+from diffuselm.contracts import EXACT, METRICS, SAMPLES, TARGETS, read_table, write_table
+from diffuselm.errors import InputError
+from diffuselm.intervals import coverage_interval, entropy_interval
+
+close = {"rel": 1e-12, "abs": 1e-12}
+drawn = st.lists(st.sampled_from("abcdefg"), min_size=1, max_size=80)
+positive = st.floats(1e-6, 1.0)
+
+
+@st.composite
+def target_and_model(draw):
+    """p* that sums to 1 and a model that leaves some mass outside the targets."""
+    size = draw(st.integers(1, 12))
+    w = np.array(draw(st.lists(positive, min_size=size, max_size=size)))
+    p = np.array(draw(st.lists(positive, min_size=size, max_size=size)))
+    return w / w.sum(), p / p.sum() * draw(st.floats(0.01, 1.0))
+
+
+@given(drawn)
+def test_entropy_is_at_most_log_coverage(outcomes):
+    assert 0 <= metrics.entropy(outcomes) <= math.log(metrics.coverage(outcomes)) + 1e-12
+
+
+@given(drawn, st.randoms())
+def test_order_of_draws_does_not_matter(outcomes, rng):
+    other = outcomes.copy()
+    rng.shuffle(other)
+    assert metrics.coverage(other) == metrics.coverage(outcomes)
+    assert metrics.entropy(other) == metrics.entropy(outcomes)
+
+
+@given(drawn)
+def test_entropy_is_equation_3(outcomes):
+    n = len(outcomes)
+    shares = [outcomes.count(value) / n for value in set(outcomes)]
+    assert metrics.entropy(outcomes) == pytest.approx(
+        -sum(s * math.log(s) for s in shares), **close
+    )
+
+
+def test_an_answer_without_a_value_counts_by_its_text():
+    values = ["7", None, float("nan"), pd.NA, "7"]
+    texts = ["{7}", "seven", "seven", "Sure!", "{7} ok"]
+    assert metrics.outcomes(values, texts) == ["7", "seven", "seven", "Sure!", "7"]
+
+
+@given(target_and_model())
+def test_exact_metrics_are_their_definitions(pair):
+    w, p = pair
+    mass = sum(p)
+    kl = sum(a * math.log(a / b) for a, b in zip(w, p, strict=True))
+    apart = sum(abs(a - b) for a, b in zip(w, p, strict=True)) + max(1 - mass, 0)
+    entropy = -sum(b / mass * math.log(b / mass) for b in p)
+    assert metrics.kl(w, p) == pytest.approx(kl, **close)
+    assert metrics.tv(w, p) == pytest.approx(apart / 2, **close)
+    assert metrics.target_mass(p) == pytest.approx(mass, **close)
+    assert metrics.entropy_exact(p) == pytest.approx(entropy, **close)
+
+
+@given(target_and_model())
+def test_kl_and_tv_are_divergences(pair):
+    w, p = pair
+    assert metrics.kl(w, p) >= -1e-12
+    assert 0 <= metrics.tv(w, p) <= 1
+    assert metrics.kl(w, w) == pytest.approx(0, abs=1e-12)
+    assert metrics.tv(w, w) == pytest.approx(0, abs=1e-12)
+    assert metrics.tv(w, p) <= math.sqrt(max(metrics.kl(w, p), 0) / 2) + 1e-9  # Pinsker
+
+
+def test_a_model_off_all_targets_is_as_far_as_can_be():
+    assert metrics.kl([0.5, 0.5], [1.0, 0.0]) == math.inf
+    assert metrics.tv([0.5, 0.5], [0.0, 0.0]) == 1
+    assert math.isnan(metrics.entropy_exact([0.0, 0.0]))
+    assert metrics.entropy_exact([0.01, 0.01]) == pytest.approx(math.log(2), **close)
+
+
+ANSWERS = {
+    "numbers/a": [("{1}", "1"), ("{1}", "1"), ("{2}", "2"), ("two", None), ("{9} ok", "9")],
+    "numbers/b": [("{3}", "3"), ("{3}", "3"), ("{4}", "4"), ("{4}", "4"), ("{5}", "5")],
+    "names/us": [("{Ada}", "Ada"), ("{Ada}", "Ada"), ("{Bo}", "Bo"), ("no", None), ("no", None)],
+}
+VALID = {"numbers/a": 3, "numbers/b": 5, "names/us": 3}
+
+
+def samples(seeds=(7,)):
+    rows = []
+    for seed in seeds:
+        for prompt, answers in ANSWERS.items():
+            for draw, (text, value) in enumerate(answers):
+                valid = draw < VALID[prompt]
+                logprob = -0.5 * (draw + 1) - 0.1 * (seed - 7)
+                rows.append((prompt, seed, draw, text, value, valid, logprob, False))
+    return pd.DataFrame(rows, columns=SAMPLES.names)
+
+
+def exact():
+    rows = [("numbers/a", "1", 0.3, 0.5), ("numbers/a", "2", 0.5, 0.5)]
+    rows += [("numbers/b", "3", 0.25, 0.5), ("numbers/b", "4", 0.5, 0.5)]
+    return pd.DataFrame(rows, columns=EXACT.names)
+
+
+def targets():
+    rows = [("numbers/a", "1", 0.5), ("numbers/a", "2", 0.5)]
+    rows += [("numbers/b", "3", 0.5), ("numbers/b", "4", 0.5), ("names/us", "Zed", 1.0)]
+    return pd.DataFrame(rows, columns=TARGETS.names)
+
+
+def measured(s=None, e=None, t=None, seed=0):
+    s, e = samples() if s is None else s, exact() if e is None else e
+    t = targets() if t is None else t
+    return metrics.measure(s, e, t, model="tiny", tuning="all", seed=seed)
+
+
+def row(table, metric, prompt=None, task="numbers"):
+    where = table["prompt"].isna() if prompt is None else table["prompt"] == prompt
+    found = table[where & (table["metric"] == metric) & (table["task"] == task)]
+    assert len(found) == 1
+    return found.iloc[0]
+
+
+def test_metrics_of_samples_equal_plain_python():
+    table = measured()
+    shares = [0.4, 0.2, 0.2, 0.2]
+    expected = {
+        "coverage": 4,
+        "entropy": -sum(s * math.log(s) for s in shares),
+        "entropy_model": statistics.mean([0.5, 1.0, 1.5, 2.0, 2.5]),
+        "coverage_valid": 2,
+        "valid_rate": 3 / 5,
+        "target_rate": 3 / 5,
+    }
+    for metric, value in expected.items():
+        found = row(table, metric, "numbers/a")
+        assert found["value"] == pytest.approx(value, **close)
+        assert (found["n"], found["seed"], found["field"]) == (5, 7, "value")
+
+
+def test_intervals_of_samples_are_those_of_their_statistics():
+    table = measured()
+
+    def interval(metric):
+        return tuple(row(table, metric, "numbers/a")[["ci_low", "ci_high"]])
+
+    assert interval("coverage") == pytest.approx(coverage_interval([1, 1, 1, 2], 5))
+    assert interval("entropy") == pytest.approx(entropy_interval([1, 1, 1, 2]))
+    assert interval("coverage_valid") == pytest.approx(coverage_interval([1, 2], 5))
+    wilson = stats.binomtest(3, 5).proportion_ci(0.95, method="wilson")
+    assert interval("valid_rate") == pytest.approx((wilson.low, wilson.high))
+    x = [0.5, 1.0, 1.5, 2.0, 2.5]
+    expected = stats.t.interval(0.95, 4, loc=1.5, scale=stats.sem(x))
+    assert interval("entropy_model") == pytest.approx(expected)
+
+
+def test_exact_metrics_have_no_spread_and_count_targets():
+    found = row(measured(seed=3), "kl", "numbers/a")
+    assert found["value"] == pytest.approx(0.5 * math.log(0.5 / 0.3), **close)
+    assert found["value"] == found["ci_low"] == found["ci_high"]
+    assert (found["n"], found["seed"]) == (2, 3)
+    assert row(measured(), "tv", "numbers/a")["value"] == pytest.approx(0.2, **close)
+
+
+def test_a_task_row_is_the_mean_over_its_prompts():
+    table = measured(seed=7)
+    for metric in ["coverage", "entropy", "entropy_model", "valid_rate", "target_rate", "kl"]:
+        one, other = (row(table, metric, f"numbers/{slug}") for slug in "ab")
+        mean = row(table, metric)
+        assert mean["value"] == pytest.approx((one["value"] + other["value"]) / 2, **close)
+        assert mean["n"] == one["n"] + other["n"]
+        down = math.hypot(one["value"] - one["ci_low"], other["value"] - other["ci_low"]) / 2
+        up = math.hypot(one["value"] - one["ci_high"], other["value"] - other["ci_high"]) / 2
+        assert mean["ci_low"] == pytest.approx(mean["value"] - down, **close)
+        assert mean["ci_high"] == pytest.approx(mean["value"] + up, **close)
+    names = table[(table["task"] == "names") & table["prompt"].isna()].set_index("metric")
+    single = table[table["prompt"] == "names/us"].set_index("metric")
+    assert names.loc["coverage", "value"] == single.loc["coverage", "value"] == 3
+    assert names.loc["target_rate", "value"] == 0
+
+
+def test_seeds_are_measured_apart():
+    table = measured(samples(seeds=(7, 8)))
+    found = table[(table["metric"] == "entropy_model") & (table["prompt"] == "numbers/a")]
+    assert found["seed"].tolist() == [7, 8]
+    assert found["value"].tolist() == pytest.approx([1.5, 1.6])
+    assert table[(table["metric"] == "coverage") & table["prompt"].isna()]["n"].max() == 10
+    assert table[table["metric"] == "kl"]["seed"].unique().tolist() == [0]
+
+
+def test_rows_do_not_depend_on_the_order_of_tables():
+    def shuffled(frame):
+        return frame.sample(frac=1, random_state=1)
+
+    again = measured(shuffled(samples()), shuffled(exact()), shuffled(targets()))
+    pd.testing.assert_frame_equal(again, measured(), check_exact=True)
+
+
+def test_rows_run_through_prompts_then_tasks_in_order_of_their_ids():
+    only_exact = exact().replace({"prompt": {"numbers/b": "dates/z"}})
+    rows = measured(e=only_exact, seed=7)[["task", "prompt"]].drop_duplicates()
+    prompts = ["dates/z", "names/us", "numbers/a", "numbers/b"]
+    assert rows["prompt"].dropna().tolist() == prompts
+    assert rows["prompt"].isna().tolist() == [False] * 4 + [True] * 3
+    assert rows["task"].tolist()[4:] == ["dates", "names", "numbers"]
+
+
+def test_rows_are_written_and_read_as_the_contract_says(tmp_path):
+    for name, frame, schema in [("s", samples(), SAMPLES), ("e", exact(), EXACT)]:
+        write_table(tmp_path / name, frame, schema)
+    s, e = (
+        read_table(tmp_path / name, schema).to_pandas()
+        for name, schema in (("s", SAMPLES), ("e", EXACT))
+    )
+    table = measured(s, e)
+    write_table(tmp_path / "m", table, METRICS)
+    written = read_table(tmp_path / "m", METRICS)
+    assert written.column("prompt").null_count == table["prompt"].isna().sum() > 0
+    expected = pa.Table.from_pandas(measured(), schema=METRICS, preserve_index=False)
+    assert written.equals(expected.replace_schema_metadata(None))
+
+
+def test_prompts_without_targets_have_no_target_metrics():
+    table = measured(e=exact().iloc[:0], t=targets().iloc[:0])
+    sampled = {"coverage", "entropy", "entropy_model", "coverage_valid", "valid_rate"}
+    assert set(table["metric"]) == sampled
+
+
+def test_one_sample_leaves_the_model_entropy_open():
+    found = row(measured(samples().iloc[:1], exact().iloc[:0]), "entropy_model", "numbers/a")
+    assert (found["value"], found["ci_low"], found["ci_high"]) == (0.5, 0, math.inf)
+
+
+def test_natural_rows_hold_coverage_and_entropy():
+    table = metrics.natural_rows(["Ada", "Bo", "Ada"], "names", "names/us", 5)
+    assert table.columns.tolist() == METRICS.names
+    assert table["metric"].tolist() == ["coverage", "entropy"]
+    assert table["value"].tolist() == pytest.approx([2, math.log(3) - 2 / 3 * math.log(2)], **close)
+    assert set(table["model"]) == set(table["tuning"]) == {"natural"}
+    assert set(table["n"]) == {3}
+    with pytest.raises(InputError, match="names/us: no draws"):
+        metrics.natural_rows([], "names", "names/us", 5)
+
+
+@pytest.mark.parametrize(
+    ("frame", "column", "value", "message"),
+    [
+        ("samples", "logprob", math.nan, "numbers/a: logprob holds nan"),
+        ("samples", "logprob", 2.0, "numbers/a: logprob holds 2.0"),
+        ("samples", "prompt", "numbers", "prompt 'numbers'; expected an id"),
+        ("exact", "target", "2", "exact target '2' appears twice"),
+        ("exact", "weight", 0.7, "exact weight has least 0.5 and sum 1.2"),
+        ("exact", "probability", -0.1, "exact probability has least -0.1"),
+        ("exact", "probability", 0.6, "exact probability has least 0.5 and sum 1.1"),
+    ],
+)
+def test_tables_that_cannot_be_right_are_refused(frame, column, value, message):
+    tables = {"samples": samples(), "exact": exact()}
+    tables[frame].loc[0, column] = value
+    with pytest.raises(InputError, match=message):
+        measured(tables["samples"], tables["exact"])

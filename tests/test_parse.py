@@ -1,0 +1,70 @@
+"""The value of an answer and whether it keeps to the form, also for hostile text."""
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from diffuselm.parse import first_value, is_valid
+
+plain = st.text().filter(lambda text: "{" not in text and "}" not in text)
+filled = plain.filter(str.strip)
+spaces = st.text(alphabet=" \t\n\r\u00a0")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("{7}", "7"),
+        ("Sure! { South  Africa } or {Chad}", "South  Africa"),
+        ("{\nAvery\n}", "Avery"),
+        ("{{Avery}}", "Avery"),
+        ("{a {b}", "b"),
+        ("}{ {b}", "b"),
+        ("}x{", None),
+        ("{} {b}", None),
+        ("{ \n}", None),
+        ("{7", None),
+        ("", None),
+    ],
+)
+def test_value_is_what_stands_in_the_first_pair_of_braces(text, value):
+    assert first_value(text) == value
+
+
+@given(plain, filled, st.text())
+def test_text_around_the_first_pair_does_not_change_the_value(before, value, after):
+    assert first_value(before + "{" + value + "}" + after) == value.strip()
+
+
+@given(filled, spaces, spaces)
+def test_one_braced_value_that_ended_is_valid(value, before, after):
+    assert is_valid(f"{before}{{{value}}}{after}", True)
+    assert not is_valid(f"{before}{{{value}}}{after}", False)
+
+
+@given(filled, filled)
+def test_anything_outside_the_braces_is_not_valid(value, extra):
+    assert not is_valid(f"{{{value}}}{extra}", True)
+    assert not is_valid(f"{extra}{{{value}}}", True)
+    assert not is_valid(f"{{{value}}}{{{extra}}}", True)
+
+
+@pytest.mark.parametrize("text", ["{}", "{ }", "{{a}}", "{a}}", "{{a}", "{a", "a}", "a", "", "}{"])
+def test_a_second_brace_or_an_empty_value_is_not_valid(text):
+    assert not is_valid(text, True)
+
+
+@given(st.text())
+def test_a_valid_answer_has_a_value_without_braces(text):
+    if is_valid(text, True):
+        assert text.strip()[1:-1].strip() == first_value(text)
+
+
+@pytest.mark.parametrize("text", ["{" * 10**6, "{a" * 10**6, "{" + "a" * 10**6, "{\x00" * 10**6])
+def test_hostile_text_is_read_in_one_pass(text):
+    start = time.perf_counter()
+    assert first_value(text) is None
+    assert not is_valid(text, True)
+    assert time.perf_counter() - start < 2

@@ -1,0 +1,72 @@
+"""Chat templates to token ids: what the model reads before an answer, and how an answer ends."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from transformers import PreTrainedTokenizerBase
+
+from diffuselm.errors import InputError
+
+
+@dataclass(frozen=True)
+class ChatFormat:
+    """How one model is spoken to: its tokenizer and template, and the tokens that end its turn."""
+
+    tokenizer: PreTrainedTokenizerBase
+    end_tokens: tuple[int, ...]  # any of these ends a sampled answer
+    leading_space: bool = False  # a space between the template and the answer
+
+    def prompt_text(self, prompt: str) -> str:
+        """The text before an answer, template and opening of the model's turn included."""
+        if not self.tokenizer.chat_template:
+            raise InputError(
+                f"{self.tokenizer.name_or_path}: the tokenizer has no chat template; expected one "
+                "in chat_template.jinja or tokenizer_config.json"
+            )
+        text = self.tokenizer.apply_chat_template(
+            [{"role": "user", "content": prompt}], add_generation_prompt=True, tokenize=False
+        )
+        return text + " " * self.leading_space
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of text in which special tokens are already written out."""
+        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    def prompt_ids(self, prompt: str) -> list[int]:
+        """Token ids that the model reads before its answer."""
+        return self.encode(
+            self.prompt_text(prompt).rstrip(" ") if self.leading_space else self.prompt_text(prompt)
+        )
+
+    def answer_ids(self, prompt: str, answers: Sequence[str]) -> list[list[int]]:
+        """Token ids of each answer after the prompt, closed by the end token.
+
+        Raises InputError where the prompt's ids are not a prefix of those of prompt and answer:
+        there the tokenizer joins the template's last character with the answer's first.
+        """
+        before, text = self.prompt_ids(prompt), self.prompt_text(prompt)
+        end = self.closing_token(prompt, answers[0])
+        encoded = []
+        for answer in answers:
+            ids = self.encode(text + answer)
+            if ids[: len(before)] != before:
+                raise InputError(
+                    f"{self.tokenizer.name_or_path}: the tokenizer joins the chat template's end "
+                    f"with the answer {answer!r}; set the model's leading_space to true"
+                )
+            encoded.append([*ids[len(before) :], end])
+        return encoded
+
+    def closing_token(self, prompt: str, answer: str) -> int:
+        """The end token that the template writes after an answer, else the first of the model's."""
+        turns = [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
+        text = self.tokenizer.apply_chat_template(turns, tokenize=False)
+        after = self.encode(text[text.rindex(answer) + len(answer) :])
+        written = [token for token in after if token in self.end_tokens]
+        return written[0] if written else self.end_tokens[0]
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Text of a sampled answer, its end token left out, any other special token shown."""
+        if tokens and tokens[-1] in self.end_tokens:
+            tokens = tokens[:-1]
+        return self.tokenizer.decode(tokens, clean_up_tokenization_spaces=False)

@@ -1,0 +1,135 @@
+"""Our runs under the paper's names: its tasks, its models, and what counts as base, OOD and ID."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from diffuselm.errors import InputError
+from diffuselm.published import PAPER_MODELS
+
+# Section 5's tasks, in its order, titled as in tables 5 and 6.
+PAPER_TASKS = {
+    "names": "Baby Names",
+    "countries": "Countries",
+    "fruits": "Fruits",
+    "dates": "Days and Dates",
+    "numbers": "Numbers",
+    "occupations": "Occupations",
+}
+# Biographies have six values an answer; tables 7 and 8 and figure 4 show them.
+_NOT_ONE_VALUE = {"biographies"}
+
+
+@dataclass(frozen=True)
+class ModelRecord:
+    """A model that was run: its id, whether it only stands in, and for which of the paper's."""
+
+    model: str
+    stand_in: bool
+    paper_model: str | None
+
+    @property
+    def label(self) -> str:
+        """The id, marked where a reader could take the model for the paper's."""
+        return f"{self.model} (stand-in)" if self.stand_in else self.model
+
+
+@dataclass(frozen=True)
+class Number:
+    """A metric, averaged over seeds: value, 95% interval, draws (all seeds together), seeds."""
+
+    value: float
+    ci_low: float
+    ci_high: float
+    n: int
+    seeds: int
+
+
+# (model, tuning, task, prompt or None for the mean over the task's prompts, metric)
+Key = tuple[str, str, str, str | None, str]
+
+
+def load_models(records: Sequence[Path]) -> tuple[ModelRecord, ...]:
+    """Read `results/models/{model}.json`, in the order given.
+
+    Raises InputError for a file that is no such record, or a model given twice.
+    """
+    models = tuple(_record(Path(path)) for path in records)
+    seen: set[str] = set()
+    for record, path in zip(models, records, strict=True):
+        if record.model in seen:
+            raise InputError(f"{path}: model {record.model!r} was given before, expected it once")
+        seen.add(record.model)
+    return models
+
+
+def mean_over_seeds(metrics: pd.DataFrame) -> dict[Key, Number]:
+    """Average the rows (`contracts.METRICS`, field "value") of each key over its seeds.
+
+    The interval's ends are averaged too: wider than that of the mean, and never too narrow.
+    Raises InputError where one seed gives a number twice.
+    """
+    rows = metrics[metrics["field"] == "value"]
+    rows = rows.assign(prompt=rows["prompt"].astype(object).where(rows["prompt"].notna(), ""))
+    key = ["model", "tuning", "task", "prompt", "metric"]
+    twice = rows[rows.duplicated([*key, "seed"])]
+    if len(twice):
+        found = tuple(twice.iloc[0][[*key, "seed"]])
+        raise InputError(f"metrics: {found} stands twice, expected one row for each seed")
+    how = {"value": "mean", "ci_low": "mean", "ci_high": "mean", "n": "sum", "seed": "count"}
+    return {
+        (model, tuning, task, prompt or None, metric): Number(
+            *map(float, row[:3]), *map(int, row[3:])
+        )
+        for (model, tuning, task, prompt, metric), *row in (
+            rows.groupby(key, sort=False).agg(how).itertuples(name=None)
+        )
+    }
+
+
+def answers_per_prompt(metrics: pd.DataFrame) -> int | None:
+    """N of Coverage-N (Eq. 4), or None where prompts were not all answered equally often."""
+    counted = metrics[(metrics["metric"] == "coverage") & metrics["prompt"].notna()]
+    numbers = set(counted["n"])
+    return int(numbers.pop()) if len(numbers) == 1 else None
+
+
+def tasks_of(numbers: dict[Key, Number]) -> dict[str, str]:
+    """Title of each task that has a mean over its prompts: the paper's, in its order, then others.
+
+    A task that the paper does not have is titled by its own name.
+    """
+    found = {task for _, _, task, prompt, _ in numbers if prompt is None} - _NOT_ONE_VALUE
+    paper = {task: title for task, title in PAPER_TASKS.items() if task in found}
+    return paper | {task: task for task in sorted(found - paper.keys())}
+
+
+def ood_tuning(task: str, numbers: dict[Key, Number]) -> str:
+    """Name the tuning that never saw `task`: leave-one-out, or `all` for a task outside the six."""
+    held_out = f"without-{task}"
+    if task in PAPER_TASKS or any(tuning == held_out for _, tuning, *_ in numbers):
+        return held_out
+    return "all"
+
+
+def _record(path: Path) -> ModelRecord:
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: not a readable JSON file ({error})") from error
+    if not isinstance(record, dict):
+        raise InputError(f"{path}: found {type(record).__name__}, expected a mapping")
+    model, stand_in = record.get("model"), record.get("stand_in")
+    if not (isinstance(model, str) and model):
+        raise InputError(f"{path}: model is {model!r}, expected the model's id")
+    if not isinstance(stand_in, bool):
+        raise InputError(f"{path}: stand_in is {stand_in!r}, expected true or false")
+    paper_model = record.get("paper_model")
+    if paper_model not in (None, *PAPER_MODELS):
+        raise InputError(
+            f"{path}: paper_model is {paper_model!r}, expected null or one of {PAPER_MODELS}"
+        )
+    return ModelRecord(model=model, stand_in=stand_in, paper_model=paper_model)

@@ -1,0 +1,183 @@
+"""Every setting: its default, type, description and the checks between settings, in one place.
+
+The JSON schema under workflow/schemas is generated from here (`diffuselm schema`).
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from diffuselm.errors import InputError
+
+PAPER_TASKS = ("names", "countries", "fruits", "dates", "numbers", "occupations")
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9]+([.-][A-Za-z0-9]+)*$", max_length=64)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Settings(BaseModel):
+    """Base of all settings: unknown keys are refused, and nothing changes after reading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class NamesSettings(Settings):
+    """Where the natural distribution of names comes from."""
+
+    source: Literal["embedded", "ssa", "file"] = "embedded"
+    """`embedded`: offline; `ssa`: a download; `file`: a local names.zip or yobYYYY.txt."""
+    year: Annotated[int, Field(ge=1880, le=2100)] = 2022
+    """Year of birth, for `ssa` and `file`."""
+    file: Path | None = None
+    """The local file, for `file`."""
+
+    @model_validator(mode="after")
+    def _file_goes_with_its_source(self) -> Self:
+        if (self.source == "file") != (self.file is not None):
+            raise ValueError(
+                f"source is {self.source!r} and file is {self.file}; "
+                "expected a file with source 'file' and only then"
+            )
+        return self
+
+
+class ModelSettings(Settings):
+    """One base language model."""
+
+    path: Path
+    """Local folder with config, safetensors, tokenizer and chat template."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Type of the base weights; the paper's is float32."""
+    leading_space: bool = False
+    """Put a space between the chat template and the answer (Mistral-7B-Instruct-v0.1 needs it)."""
+    stand_in: bool = False
+    """A tiny model built by this project: shown as such wherever its results are."""
+    paper_model: Literal["gemma", "llama-2", "mistral"] | None = None
+    """The paper's model whose published numbers stand beside this one's."""
+
+
+class StandInSettings(Settings):
+    """How the stand-in models under results/models are rebuilt."""
+
+    seed: int = 1
+    """Seed of questions, weights and favourites."""
+    broad_steps: Count = 2000
+    """Optimiser steps of the first phase, on wide distributions."""
+    collapse_steps: Count = 250
+    """Optimiser steps of the second phase, on a few favourites per prompt."""
+
+
+class EarlyStopSettings(Settings):
+    """When tuning ends before its last pass."""
+
+    ratio: Positive = 1.2
+    """Stop once a pass's summed loss is at most this times the summed entropy of the targets."""
+    tunings: tuple[Name, ...] = ("only-names", "only-fruits", "only-occupations")
+    """The tunings that stop early; all others run every pass."""
+
+
+class TuneSettings(Settings):
+    """LoRA tuning; the defaults are the method's."""
+
+    rank: Count = 4
+    """Rank of the adapters."""
+    alpha: Count = 8
+    """LoRA's scale is alpha / rank."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Dropout before the adapters."""
+    target_modules: tuple[str, ...] = (
+        "q_proj",
+        "k_proj",
+        "v_proj",
+        "o_proj",
+        "gate_proj",
+        "up_proj",
+        "down_proj",
+    )
+    """The projections that get an adapter."""
+    learning_rate: Positive = 5e-5
+    """Of AdamW, without a schedule."""
+    eps: Positive = 1e-5
+    """Of AdamW."""
+    max_grad_norm: Positive = 1.0
+    """Gradients are clipped at this norm."""
+    passes: Count = 50
+    """Passes over the prompts, one optimiser step each, in shuffled order."""
+    passes_of: dict[Name, Count] = {}
+    """Passes of single tunings, where they differ."""
+    early_stop: EarlyStopSettings = EarlyStopSettings()
+    """When tuning ends before its last pass."""
+    token_budget: Annotated[int, Field(ge=64)] = 8192
+    """Tokens of one packed pass; larger trees are split, with the same gradient."""
+
+
+class SampleSettings(Settings):
+    """Sampling at temperature 1, without top-k or top-p."""
+
+    draws: Annotated[int, Field(ge=2)] = 1000
+    """Answers per prompt."""
+    max_tokens: Count = 32
+    """Longest answer in tokens; longer ones are flagged as truncated."""
+    token_budget: Annotated[int, Field(ge=64)] = 32768
+    """Tokens of prompt and answers in one forward pass, which bounds memory."""
+
+
+class Config(Settings):
+    """The whole configuration."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 1
+    """The one seed; every random draw derives its own from it and the ids of what it draws."""
+    models: Annotated[dict[Name, ModelSettings], Field(min_length=1)]
+    """The base models, by the name that results carry."""
+    tasks: Annotated[tuple[Path, ...], Field(min_length=1)] = tuple(
+        Path(f"resources/tasks/{task}.yaml") for task in PAPER_TASKS
+    )
+    """Task files; a file's stem names its task."""
+    leave_one_out: tuple[Name, ...] = PAPER_TASKS
+    """Tasks of tuning `all`, and of one `without-TASK` each; a task outside is new to all these."""
+    tunings: dict[Name, Annotated[tuple[str, ...], Field(min_length=1)]] = {
+        "rng-10": ("numbers/1-10",),
+        "rng-100": ("numbers/1-100",),
+        "rng-both": ("numbers/1-10", "numbers/1-100"),
+    }
+    """Further tunings: the prompts that each is tuned on."""
+    names: NamesSettings = NamesSettings()
+    """Where the natural distribution of names comes from."""
+    tune: TuneSettings = TuneSettings()
+    """LoRA tuning."""
+    sample: SampleSettings = SampleSettings()
+    """Sampling."""
+    stand_ins: StandInSettings = StandInSettings()
+    """How the stand-in models are rebuilt."""
+
+    @model_validator(mode="after")
+    def _names_fit_together(self) -> Self:
+        stems = [path.stem for path in self.tasks]
+        if twice := sorted({stem for stem in stems if stems.count(stem) > 1}):
+            raise ValueError(f"tasks: {twice[0]!r} appears twice; expected distinct file stems")
+        for task in self.leave_one_out:
+            if task not in stems:
+                raise ValueError(f"leave_one_out: unknown task {task!r}; expected one of {stems}")
+        if "natural" in self.models:
+            raise ValueError("models: 'natural' is taken; expected another name")
+        for tuning in self.tunings:
+            if tuning in ("base", "all") or tuning.startswith(("only-", "without-")):
+                raise ValueError(f"tunings: {tuning!r} is taken; expected another name")
+        return self
+
+
+def read_config(raw: dict, origin: str) -> Config:
+    """Check a raw configuration; raises InputError with the first problem, in one line."""
+    try:
+        return Config.model_validate(raw)
+    except ValidationError as error:
+        first, *others = error.errors(include_url=False)
+        where = ".".join(str(part) for part in first["loc"] if part != "[key]")
+        message = first["msg"].removeprefix("Value error, ").replace("\n", " ")
+        if first["type"] == "extra_forbidden":
+            message = "unknown key; see workflow/schemas/config.schema.json"
+        elif first["type"] not in ("value_error", "missing"):
+            message = f"found {first['input']!r}; {message[0].lower()}{message[1:]}"
+        more = f" (and {len(others)} more)" if others else ""
+        raise InputError(f"{origin}: {where + ': ' if where else ''}{message}{more}") from error

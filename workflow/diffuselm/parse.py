@@ -1,0 +1,26 @@
+"""From the text of an answer to its value, and whether the answer keeps to the asked form."""
+
+import re
+
+# No brace inside: in "{{a}}" the first pair is the inner one. The match never backtracks over
+# text it has read, so a long hostile answer costs one pass.
+_PAIR = re.compile(r"\{([^{}]*)\}")
+
+
+def first_value(text: str) -> str | None:
+    """Return what stands between the first pair of braces, without white space around it.
+
+    None when the answer has no such pair or nothing stands in it.
+    """
+    pair = _PAIR.search(text)
+    return (pair.group(1).strip() or None) if pair else None
+
+
+def is_valid(text: str, ended: bool) -> bool:
+    """Say whether the answer is exactly one braced value and ended by itself.
+
+    White space around the answer and around its value is let pass; a second brace, an empty value
+    or anything outside the braces is not. `ended` is False for an answer cut off at the limit.
+    """
+    pair = _PAIR.fullmatch(text.strip())
+    return bool(ended and pair and pair.group(1).strip())

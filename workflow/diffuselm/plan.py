@@ -1,0 +1,86 @@
+"""The run matrix: which prompts each tuning is tuned on, and on which tasks it is measured."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from diffuselm.config import Config, EarlyStopSettings
+from diffuselm.errors import InputError
+from diffuselm.tasks import Prompt, load_task
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A checked configuration with its tasks read."""
+
+    config: Config
+    task_files: Mapping[str, Path]
+    prompts: Mapping[str, Sequence[Prompt]]  # task -> prompts
+    tuned_on: Mapping[str, Sequence[str]]  # tuning -> prompt ids; `base` is not among them
+
+    @property
+    def tunings(self) -> list[str]:
+        """Every tuning, the untuned base first."""
+        return ["base", *self.tuned_on]
+
+    def training_tasks(self, tuning: str) -> list[str]:
+        """Tasks whose prompts the tuning is tuned on."""
+        return list(dict.fromkeys(task_of(prompt) for prompt in self.tuned_on[tuning]))
+
+    def measured_tasks(self, tuning: str) -> list[str]:
+        """Tasks on which the tuning is sampled and scored: those that some table compares."""
+        if tuning in ("base", "all"):
+            return list(self.prompts)
+        for prefix in ("only-", "without-"):
+            if tuning.startswith(prefix):
+                return [tuning.removeprefix(prefix)]
+        return self.training_tasks(tuning)
+
+
+def make_plan(config: Config, origin: str) -> Plan:
+    """Read every task and lay out the tunings; raises InputError before any job exists."""
+    files = {path.stem: path for path in config.tasks}
+    prompts = {task: load_task(path) for task, path in files.items()}
+    known = [prompt.id for task in prompts.values() for prompt in task]
+    for tuning, chosen in config.tunings.items():
+        for prompt in chosen:
+            if prompt not in known:
+                raise InputError(
+                    f"{origin}: tunings.{tuning}: unknown prompt {prompt!r}; "
+                    f"expected one of {', '.join(known)}"
+                )
+    plan = Plan(config, files, prompts, _tuned_on(config, prompts))
+    for tuning in config.tune.passes_of:
+        if tuning not in plan.tuned_on:
+            raise InputError(
+                f"{origin}: tune.passes_of: unknown tuning {tuning!r}; "
+                f"expected one of {', '.join(plan.tuned_on)}"
+            )
+    for tuning in config.tune.early_stop.tunings:
+        default = tuning in EarlyStopSettings().tunings
+        if tuning not in plan.tuned_on and not default:
+            raise InputError(
+                f"{origin}: tune.early_stop.tunings: unknown tuning {tuning!r}; "
+                f"expected one of {', '.join(plan.tuned_on)}"
+            )
+    return plan
+
+
+def task_of(prompt: str) -> str:
+    """The task of a prompt id `task/slug`."""
+    return prompt.partition("/")[0]
+
+
+def _tuned_on(config: Config, prompts: Mapping[str, Sequence[Prompt]]) -> dict[str, list[str]]:
+    ids = {task: [prompt.id for prompt in its] for task, its in prompts.items()}
+    pool = config.leave_one_out
+    tuned_on = {tuning: list(chosen) for tuning, chosen in config.tunings.items()}
+    tuned_on |= {f"only-{task}": ids[task] for task in ids}
+    if len(pool) > 1:
+        tuned_on |= {
+            f"without-{left_out}": [id for task in pool if task != left_out for id in ids[task]]
+            for left_out in pool
+        }
+    if pool:
+        tuned_on["all"] = [id for task in pool for id in ids[task]]
+    return tuned_on

@@ -1,0 +1,75 @@
+"""run.json: what made a result, kept beside it."""
+
+import hashlib
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from diffuselm import __version__
+from diffuselm.contracts import written_whole
+
+LIBRARIES = ("torch", "transformers", "peft", "tokenizers", "numpy", "pandas", "pyarrow", "scipy")
+STARTED = time.monotonic()
+
+
+def run_record(
+    *, settings: Mapping[str, Any], seed: int, model: Mapping[str, Any] | None, device: str
+) -> dict[str, Any]:
+    """Resolved settings, versions, commit, model, device, seconds and peak memory of this process.
+
+    Memory is in bytes. The commit is that of this project, not of the folder it runs in.
+    """
+    return {
+        "settings": dict(settings),
+        "seed": seed,
+        "model": model,
+        "device": device,
+        "seconds": round(time.monotonic() - STARTED, 3),
+        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "diffuselm": __version__,
+        "commit": _git("rev-parse", "HEAD"),
+        "dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "libraries": {name: version(name) for name in LIBRARIES},
+    }
+
+
+def write_json(path: Path, record: Mapping[str, Any]) -> None:
+    """Write a record as indented JSON, whole or not at all."""
+    with written_whole(path) as part:
+        part.write_text(json.dumps(record, indent=2, default=str, ensure_ascii=False) + "\n")
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@cache
+def _git(*words: str) -> str | None:
+    """One line of git's about this project's checkout; None outside one."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
+    try:
+        answer = subprocess.run(
+            ["git", *words],
+            cwd=Path(__file__).parent,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError) as error:
+        print(f"no commit recorded: {error}", file=sys.stderr)
+        return None
+    return answer.stdout.strip()

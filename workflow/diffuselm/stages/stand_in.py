@@ -1,0 +1,27 @@
+"""Stage `models`, for the stand-ins: build one from its seed."""
+
+from pathlib import Path
+
+from diffuselm.standin.build import build_stand_in
+
+
+def run(
+    *,
+    family: str,
+    tasks: Path,
+    words: Path,
+    seed: int,
+    broad_steps: int,
+    collapse_steps: int,
+    out: Path,
+) -> None:
+    """Write the model folder of a stand-in."""
+    build_stand_in(
+        family,
+        out,
+        tasks=tasks,
+        words=words,
+        seed=seed,
+        broad_steps=broad_steps,
+        collapse_steps=collapse_steps,
+    )

@@ -1,0 +1,18 @@
+"""Stage `render`: every table as .csv, .md and .tex."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from diffuselm.tables import render_tables
+
+
+def run(*, metrics: Path, records: Sequence[Path], published: Path, names: Path, out: Path) -> None:
+    """Render the tables into the folder `out`; `names` is the run.json of the stage `names`."""
+    render_tables(
+        metrics=metrics,
+        records=records,
+        published=published,
+        natural_source=json.loads(names.read_text())["label"],
+        out=out,
+    )

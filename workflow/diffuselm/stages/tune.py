@@ -1,0 +1,64 @@
+"""Stage `tune`: train one LoRA adapter of one model on the prompts of one tuning."""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from peft import PeftModel
+
+from diffuselm import contracts
+from diffuselm.encoding import encode_prompts
+from diffuselm.models import load_chat_format, load_model, pick_device
+from diffuselm.provenance import run_record, write_json
+from diffuselm.seeds import derive
+from diffuselm.tune import Hyperparameters, Step, tune
+
+
+def run(
+    *,
+    model_record: Path,
+    tuning: str,
+    prompts: Sequence[str],
+    tasks: Sequence[Path],
+    targets: Sequence[Path],
+    settings: Hyperparameters,
+    dtype: str,
+    leading_space: bool,
+    seed: int,
+    out: Path,
+) -> None:
+    """Write the adapter folder: a plain PEFT adapter, training.parquet and run.json."""
+    record = json.loads(model_record.read_text())
+    folder = Path(record["path"])
+    model = load_model(folder, dtype=dtype, device=pick_device())
+    chat = load_chat_format(folder, model, leading_space=leading_space)
+    encoded = encode_prompts(chat, tasks, targets, prompts)
+    own_seed = derive(seed, "tune", record["model"], tuning)
+    tuned, history = tune(model, encoded, settings, own_seed)
+    made = run_record(
+        settings={**asdict(settings), "tuning": tuning, "prompts": [p.id for p in encoded],
+                  "dtype": dtype, "leading_space": leading_space},
+        seed=seed,
+        model=record,
+        device=str(model.device),
+    )  # fmt: skip
+    _save(tuned, history, made, out)
+
+
+def _save(tuned: PeftModel, history: Sequence[Step], made: dict, out: Path) -> None:
+    """Write everything beside `out`, then rename: an adapter folder is whole or not there."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    try:
+        tuned.save_pretrained(part, safe_serialization=True)
+        contracts.write_rows(part / "training.parquet", map(asdict, history), contracts.TRAINING)
+        write_json(part / "run.json", made)
+        if out.exists():
+            shutil.rmtree(out)
+        part.chmod(0o755)
+        part.rename(out)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)

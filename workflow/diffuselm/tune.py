@@ -1,0 +1,118 @@
+"""Distribution matching by LoRA (section 3): one optimiser step per prompt, shuffled each pass."""
+
+import math
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from tqdm import tqdm
+from transformers import PreTrainedModel
+
+from diffuselm.encoding import EncodedPrompt
+from diffuselm.objective import NodeLogProbs, choose_node_log_probs, distribution_matching_loss
+from diffuselm.prefix_tree import optimal_loss, split
+
+
+@dataclass(frozen=True)
+class Hyperparameters:
+    """How an adapter is trained; the paper's values are the defaults of the config."""
+
+    rank: int
+    alpha: int
+    dropout: float
+    target_modules: tuple[str, ...]
+    learning_rate: float
+    eps: float
+    max_grad_norm: float
+    passes: int
+    stop_ratio: float | None  # stop once a pass's loss is at most this x the targets' entropy
+    token_budget: int  # tokens of one packed pass; larger trees are split
+
+
+@dataclass(frozen=True)
+class Step:
+    """One optimiser step: losses in nats, `optimal` the target set's entropy."""
+
+    step: int
+    prompt: str
+    loss: float
+    optimal: float
+    learning_rate: float
+    seconds: float
+
+
+class NonFiniteLossError(RuntimeError):
+    """The loss became infinite or not a number."""
+
+
+def tune(
+    base: PreTrainedModel, prompts: Sequence[EncodedPrompt], settings: Hyperparameters, seed: int
+) -> tuple[PeftModel, list[Step]]:
+    """Train one adapter on the prompts' target sets; returns it and the history of its steps."""
+    torch.manual_seed(seed)
+    longest = max(prompts, key=lambda prompt: len(prompt.tokens) + prompt.tree.depth.max())
+    node_log_probs = choose_node_log_probs(base, longest.tokens, longest.tree)
+    model = get_peft_model(base, _lora(settings)).train()
+    trainable = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trainable, lr=settings.learning_rate, eps=settings.eps)
+    order = torch.Generator().manual_seed(seed)
+    optimum = math.fsum(optimal_loss(prompt.tree) for prompt in prompts)
+    history: list[Step] = []
+    interval = 0.1 if sys.stderr.isatty() else 10
+    with tqdm(total=settings.passes * len(prompts), unit="step", mininterval=interval) as bar:
+        for _ in range(settings.passes):
+            pass_loss = 0.0
+            for index in torch.randperm(len(prompts), generator=order).tolist():
+                prompt, began = prompts[index], time.perf_counter()
+                loss = accumulate_gradient(model, prompt, node_log_probs, settings.token_budget)
+                torch.nn.utils.clip_grad_norm_(trainable, settings.max_grad_norm)
+                optimizer.step()
+                optimizer.zero_grad()
+                pass_loss += loss
+                history.append(
+                    Step(
+                        step=len(history),
+                        prompt=prompt.id,
+                        loss=loss,
+                        optimal=optimal_loss(prompt.tree),
+                        learning_rate=settings.learning_rate,
+                        seconds=time.perf_counter() - began,
+                    )
+                )
+                bar.update()
+            bar.set_postfix_str(f"loss {pass_loss:.2f}, optimum {optimum:.2f}", refresh=False)
+            if settings.stop_ratio is not None and pass_loss <= settings.stop_ratio * optimum:
+                break
+    return model.eval(), history
+
+
+def accumulate_gradient(
+    model: PreTrainedModel, prompt: EncodedPrompt, node_log_probs: NodeLogProbs, token_budget: int
+) -> float:
+    """Add the gradient of Eq. 5 for one prompt, in packed passes of at most `token_budget` tokens.
+
+    Returns the loss in nats; raises NonFiniteLossError rather than step on it.
+    """
+    total = 0.0
+    for part in split(prompt.tree, max(1, token_budget - len(prompt.tokens))):
+        loss = distribution_matching_loss(node_log_probs(model, prompt.tokens, part), part)
+        loss.backward()
+        total += loss.item()
+    if not math.isfinite(total):
+        raise NonFiniteLossError(
+            f"{prompt.id}: the loss is {total}; expected a finite number: lower the learning rate"
+        )
+    return total
+
+
+def _lora(settings: Hyperparameters) -> LoraConfig:
+    return LoraConfig(
+        r=settings.rank,
+        lora_alpha=settings.alpha,
+        lora_dropout=settings.dropout,
+        target_modules=list(settings.target_modules),
+        task_type="CAUSAL_LM",
+    )

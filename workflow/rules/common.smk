@@ -1,0 +1,224 @@
+"""The run matrix, path helpers and shared settings; logic is in the package."""
+
+import os
+import re
+import sys
+from pathlib import Path
+
+WORKFLOW = Path(workflow.basedir) / "workflow"
+if str(WORKFLOW) not in sys.path:
+    sys.path.insert(0, str(WORKFLOW))
+
+from diffuselm.config import read_config
+from diffuselm.errors import InputError
+from diffuselm.fingerprint import fingerprint
+from diffuselm.plan import make_plan
+
+ORIGIN = ", ".join(map(str, workflow.overwrite_configfiles)) or "config.yaml"
+try:
+    PLAN = make_plan(read_config(config, ORIGIN), ORIGIN)
+except InputError as error:
+    sys.exit(f"error: {error}")
+CONFIG = PLAN.config
+
+# Shell lines call `diffuselm`, whatever environment is active; a conda environment comes first.
+os.environ.update(
+    PATH=os.pathsep.join(
+        [str(WORKFLOW / "bin"), str(Path(sys.executable).parent), *os.get_exec_path()]
+    )
+)
+
+ENVIRONMENT = "../../envs/diffuselm.yaml"
+
+
+wildcard_constraints:
+    model="|".join(map(re.escape, CONFIG.models)),
+    tuning="|".join(map(re.escape, PLAN.tunings)),
+    task="|".join(map(re.escape, PLAN.task_files)),
+    family="gemma|llama|mistral",
+
+
+def whole_stage(stage, jobs, files):
+    """Input of the target that stands for a stage; `-R STAGE` forces the stage's own jobs too.
+
+    A target has no wildcards and the jobs of a stage have, so that two names are needed where
+    Snakemake forces by name. The target, when forced, passes that on.
+    """
+
+    def input_files(wildcards):
+        forced = workflow.dag.forcerules
+        if workflow.get_rule(stage) in forced:
+            forced.add(workflow.get_rule(jobs))
+        return files
+
+    return input_files
+
+
+def task_file(wildcards):
+    return str(PLAN.task_files[wildcards.task])
+
+
+def model_of(wildcards):
+    return CONFIG.models[wildcards.model]
+
+
+def targets_file(task):
+    return f"results/targets/{task}.parquet"
+
+
+def model_records():
+    return [f"results/models/{model}.json" for model in CONFIG.models]
+
+
+def runs(pattern):
+    """The pattern for every model and tuning."""
+    return [
+        pattern.format(model=model, tuning=tuning)
+        for model in CONFIG.models
+        for tuning in PLAN.tunings
+    ]
+
+
+def adapters():
+    return [
+        f"results/adapters/{model}/{tuning}" for model in CONFIG.models for tuning in PLAN.tuned_on
+    ]
+
+
+def parts_of_run(wildcards):
+    return [
+        f"results/parts/{wildcards.model}/{wildcards.tuning}/{task}"
+        for task in PLAN.measured_tasks(wildcards.tuning)
+    ]
+
+
+def flags(**options):
+    """Command-line options; an option that is None or False is left out."""
+    words = []
+    for name, value in options.items():
+        for each in value if isinstance(value, (list, tuple)) else [value]:
+            if each is True:
+                words.append(f"--{name.replace('_', '-')}")
+            elif each is not None and each is not False:
+                words.append(f"--{name.replace('_', '-')} {each}")
+    return " ".join(words)
+
+
+# Stage `names`.
+
+
+def names_source(wildcards):
+    return [CONFIG.names.file] if CONFIG.names.file else []
+
+
+# Stage `models`.
+
+
+def model_files(wildcards):
+    folder = model_of(wildcards).path
+    return [f"{folder}/config.json", *map(str, sorted(folder.glob("*.safetensors")))]
+
+
+def model_flags(wildcards):
+    model = model_of(wildcards)
+    return flags(path=model.path, stand_in=model.stand_in, paper_model=model.paper_model)
+
+
+# Stage `tune`.
+
+
+def training_task_files(wildcards):
+    return [str(PLAN.task_files[task]) for task in PLAN.training_tasks(wildcards.tuning)]
+
+
+def training_targets(wildcards):
+    return [targets_file(task) for task in PLAN.training_tasks(wildcards.tuning)]
+
+
+def tune_flags(wildcards, input):
+    model, settings = model_of(wildcards), CONFIG.tune
+    stops = wildcards.tuning in settings.early_stop.tunings
+    return flags(
+        task=input.tasks,
+        targets=input.targets,
+        prompt=CONFIG.tunings.get(wildcards.tuning),
+        **settings.model_dump(exclude={"early_stop", "target_modules", "passes", "passes_of"}),
+        passes=settings.passes_of.get(wildcards.tuning, settings.passes),
+        target_modules=",".join(settings.target_modules),
+        stop_ratio=settings.early_stop.ratio if stops else None,
+        dtype=model.dtype,
+        leading_space=model.leading_space,
+        seed=CONFIG.seed,
+    )
+
+
+# Stage `sample`.
+
+
+def adapter_of_run(wildcards):
+    if wildcards.tuning == "base":
+        return []
+    return f"results/adapters/{wildcards.model}/{wildcards.tuning}"
+
+
+def sample_flags(wildcards, input):
+    model = model_of(wildcards)
+    return flags(
+        adapter=input.adapter,
+        **CONFIG.sample.model_dump(),
+        dtype=model.dtype,
+        leading_space=model.leading_space,
+        seed=CONFIG.seed,
+    )
+
+
+def part_flags(wildcards, input):
+    return flags(part=list(input))
+
+
+# Stage `measure`.
+
+
+def files_of_model(pattern):
+    def files(wildcards):
+        return [pattern.format(model=wildcards.model, tuning=tuning) for tuning in PLAN.tunings]
+
+    return files
+
+
+def measure_flags(wildcards, input):
+    return flags(samples=input.samples, exact=input.exact, targets=input.targets, seed=CONFIG.seed)
+
+
+def metrics_flags(wildcards, input):
+    return flags(
+        part=input.parts,
+        task=input.tasks,
+        targets=input.targets,
+        draws=CONFIG.sample.draws,
+        seed=CONFIG.seed,
+    )
+
+
+# Stage `render`.
+
+
+def tables_flags(wildcards, input):
+    return flags(record=input.records)
+
+
+def figure_1_samples(wildcards):
+    return [
+        f"results/samples/{model}/{tuning}.parquet"
+        for model in CONFIG.models
+        for tuning in ("base", "only-names", "rng-10")
+        if tuning in PLAN.tunings
+    ]
+
+
+def figure_1_flags(wildcards, input):
+    return flags(record=input.records, samples=input.samples)
+
+
+def figure_3_flags(wildcards, input):
+    return flags(record=input.records)

@@ -1,0 +1,46 @@
+"""Stage `measure`: every metric with its interval, and the natural references."""
+
+
+rule measure_model:
+    input:
+        samples=files_of_model("results/samples/{model}/{tuning}.parquet"),
+        exact=files_of_model("results/exact/{model}/{tuning}.parquet"),
+        targets=[targets_file(task) for task in PLAN.task_files],
+    output:
+        "results/parts/{model}/metrics.parquet",
+    log:
+        "results/logs/measure/{model}.log",
+    benchmark:
+        "results/benchmarks/measure/{model}.tsv"
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=2000,
+    params:
+        flags=measure_flags,
+        code=fingerprint("stages.measure"),
+    shell:
+        "diffuselm measure {params.flags} --out {output} > {log} 2>&1"
+
+
+rule measure:
+    input:
+        parts=whole_stage(
+            "measure",
+            "measure_model",
+            expand("results/parts/{model}/metrics.parquet", model=CONFIG.models),
+        ),
+        tasks=[str(file) for file in PLAN.task_files.values()],
+        targets=[targets_file(task) for task in PLAN.task_files],
+        natural=rules.names.output.natural,
+    output:
+        "results/metrics.parquet",
+    log:
+        "results/logs/measure.log",
+    conda:
+        ENVIRONMENT
+    params:
+        flags=metrics_flags,
+        code=fingerprint("stages.metrics"),
+    shell:
+        "diffuselm metrics {params.flags} --natural {input.natural} --out {output} > {log} 2>&1"

@@ -1,0 +1,69 @@
+"""Stage `models`: a record of each base model, and the stand-ins built from their seed."""
+
+
+localrules:
+    models,
+
+
+rule models:
+    input:
+        whole_stage("models", "model_record", model_records()),
+
+
+rule model_record:
+    input:
+        model_files,
+    output:
+        "results/models/{model}.json",
+    log:
+        "results/logs/models/{model}.log",
+    conda:
+        ENVIRONMENT
+    params:
+        flags=model_flags,
+        code=fingerprint("stages.model"),
+    shell:
+        "diffuselm model --name {wildcards.model} {params.flags} --out {output} > {log} 2>&1"
+
+
+# What resources/models was made by: `snakemake stand_ins`, then copy the folders.
+localrules:
+    stand_ins,
+
+
+rule stand_ins:
+    input:
+        expand("results/stand-ins/tiny-{family}/config.json", family=["gemma", "llama", "mistral"]),
+
+
+rule stand_in:
+    input:
+        tasks="resources/tasks",
+        words="resources/stand-in/words.yaml",
+    output:
+        multiext(
+            "results/stand-ins/tiny-{family}/",
+            "config.json",
+            "generation_config.json",
+            "model.safetensors",
+            "tokenizer.json",
+            "tokenizer_config.json",
+            "chat_template.jinja",
+        ),
+    log:
+        "results/logs/stand-ins/{family}.log",
+    benchmark:
+        "results/benchmarks/stand-ins/{family}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=120,
+    params:
+        folder=subpath(output[0], parent=True),
+        flags=flags(**CONFIG.stand_ins.model_dump()),
+        code=fingerprint("stages.stand_in"),
+    shell:
+        "diffuselm stand-in --family {wildcards.family} --tasks {input.tasks} --words {input.words} "
+        "{params.flags} --threads {threads} --out {params.folder} > {log} 2>&1"
