@@ -1,8 +1,8 @@
-"""Shared fixtures: nothing is fetched, one thread of torch, and small models with random weights."""
+"""Shared fixtures: no network, one thread of torch, and small models with random weights."""
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 os.environ["HF_HUB_OFFLINE"] = os.environ["TRANSFORMERS_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
@@ -40,11 +40,10 @@ FAMILIES = {
 
 
 @pytest.fixture(autouse=True, scope="session")
-def one_thread() -> Iterator[None]:
+def one_thread() -> None:
     """Keep torch to one thread, where a test file imported it at all: it takes seconds."""
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(1)
-    yield
 
 
 @pytest.fixture(params=[name for name in FAMILIES if name != "Mamba"])

@@ -1,4 +1,4 @@
-"""Eq. 5 over the tree: numbers and gradients are those of plain padded rows, or a warning says so."""
+"""Eq. 5 over the tree: numbers and gradients of plain padded rows, or a warning says why not."""
 
 import logging
 
@@ -16,14 +16,14 @@ from diffuselm.objective import (
     score,
     target_log_probs,
 )
-from diffuselm.prefix_tree import build, optimal_loss, split
+from diffuselm.prefix_tree import build, optimal_loss, runs, subtree
 
 PROMPT = list(range(10, 20))
 SLIDING = ["Mistral", "Gemma 2", "Gemma 3"]
 
 
 def plain_log_probs(model, prompt, sequences):
-    """The reference, with nothing of the package: full rows, cross-entropy of the answer's tokens."""
+    """The reference, with nothing of the package: full rows, and the answers' cross-entropy."""
     width = len(prompt) + max(map(len, sequences))
     ids = torch.zeros((len(sequences), width), dtype=torch.long)
     attended = torch.zeros_like(ids)
@@ -94,7 +94,7 @@ def test_packed_gradient_of_an_adapter_equals_the_plain_one(small_model, family,
 def test_parts_of_a_split_tree_add_up_to_the_same_gradient(small_model, targets, tree):
     model = with_lora(small_model("Llama"))
     expected = gradient(model, plain_loss(model, PROMPT, *targets))
-    parts = split(tree, 20)
+    parts = [subtree(tree, targets) for targets in runs(tree, 20)]
     assert len(parts) > 3
     found = sum(gradient(model, packed_loss(model, part)) for part in parts)
     assert (found - expected).norm() <= 1e-5 * expected.norm()

@@ -8,11 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from diffuselm.errors import InputError
-from diffuselm.prefix_tree import build, optimal_loss, runs, split, subtree
+from diffuselm.prefix_tree import build, optimal_loss, runs, subtree
 
 END = 9
 BODY = st.lists(st.integers(0, 4), max_size=6).map(tuple)
 WEIGHT = st.floats(1e-6, 1.0)
+
+
+def split(tree, nodes):
+    return [subtree(tree, targets) for targets in runs(tree, nodes)]
 
 
 @st.composite
@@ -115,7 +119,7 @@ def test_sequences_may_be_arrays():
 @given(weighted_targets(), st.data())
 def test_a_prefix_of_another_target_is_refused(targets, data):
     sequences, _ = targets
-    whole = data.draw(st.sampled_from([s for s in sequences]))
+    whole = data.draw(st.sampled_from(sequences))
     longer = (*whole, 7)
     for pair in ([whole, longer], [longer, whole]):
         at = pair.index(whole)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import stats
 
-from diffuselm.sample import sample
+from diffuselm.sample import _choose, sample
 
 PROMPT = [3, 4, 5, 6, 7]
 END = 2
@@ -180,6 +180,18 @@ def test_draws_are_those_of_ancestral_sampling_with_the_same_uniforms(
     np.testing.assert_allclose([answer.log_prob for answer in ours], expected, rtol=1e-5)
 
 
+def test_a_token_without_probability_is_never_drawn():
+    """Not even at the ends of the uniform's range, whatever the block of rows."""
+    nothing = -torch.inf
+    logits = torch.tensor([[nothing, 0.0, 0.0, nothing], [nothing, nothing, 0.0, nothing]])
+    uniforms = [np.array([0.0, 0.25, 0.5, 1 - 2**-53]), np.array([0.0])]
+    for block in (1, 100):
+        first, second = _choose(logits, uniforms, block)
+        assert first[0].tolist() == [1, 1, 2, 2]
+        np.testing.assert_allclose(first[1], np.log(0.5))
+        assert second[0].tolist() == [2]
+
+
 def test_the_same_seed_gives_the_same_draws_and_another_seed_others(small_model):
     model = small_model("Llama", **SMALL)
     assert draw(model, seed=7) == draw(model, seed=7)
@@ -224,14 +236,17 @@ def test_a_thousand_draws_are_the_same_on_one_thread_and_on_two(small_model):
 
 @pytest.mark.parametrize("token_budget", [1, 90, 4096])
 def test_each_prefix_is_forwarded_once_and_each_pass_keeps_to_the_budget(small_model, token_budget):
-    model, rows = small_model("Llama", **SMALL), []
-    model.register_forward_pre_hook(
-        lambda _, args, kwargs: rows.append(len(kwargs["input_ids"])), with_kwargs=True
-    )
+    model, seen = small_model("Llama", **SMALL), []
+
+    def look(_, args, kwargs):
+        seen.append((kwargs["input_ids"].numel(), kwargs["past_key_values"].get_seq_length()))
+
+    model.register_forward_pre_hook(look, with_kwargs=True)
     answers = draw(model, token_budget=token_budget)
     read = {answer.tokens[:length] for answer in answers for length in range(len(answer.tokens))}
-    assert sum(rows) == len(read)
-    assert all(count == 1 or count * (len(PROMPT) + 4) <= token_budget for count in rows)
+    assert sum(new for new, _ in seen) == len(PROMPT) + len(read) - 1  # less the empty prefix
+    one_row = len(PROMPT) + 4
+    assert all(new + cached <= max(token_budget, one_row) for new, cached in seen)
 
 
 def test_a_model_without_an_end_in_reach_gives_truncated_answers(small_model):

@@ -25,7 +25,6 @@ from diffuselm.models import load_chat_format, load_model
 from diffuselm.sample import sample
 from diffuselm.tasks import load_task
 
-THREADS = 2
 BATCH = 20
 SETTINGS = SampleSettings()
 
@@ -77,8 +76,9 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=ROOT / "resources" / "models" / "tiny-llama")
     parser.add_argument("--draws", type=int, default=1000)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
-    torch.set_num_threads(THREADS)
+    torch.set_num_threads(arguments.threads)
     model = load_model(arguments.model, dtype="float32", device="cpu")
     chat = load_chat_format(arguments.model, model, leading_space=False)
     [task] = load_task(ROOT / "resources" / "tasks" / "names.yaml")

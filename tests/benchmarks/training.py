@@ -31,7 +31,6 @@ from diffuselm.prefix_tree import build
 from diffuselm.tasks import load_task, target_set
 from diffuselm.tune import accumulate_gradient
 
-THREADS = 2
 SETTINGS = TuneSettings()  # the paper's
 
 
@@ -158,15 +157,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", type=Path, default=ROOT / "resources" / "models" / "tiny-llama")
     parser.add_argument("--repeats", type=int, default=5, help="steps of the stand-in")
-    parser.add_argument("--wide-repeats", type=int, default=1, help="steps of the wide model")
+    parser.add_argument(
+        "--wide-repeats", type=int, default=1, help="of the wide model; 0 leaves it out"
+    )
+    parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
-    torch.set_num_threads(THREADS)
+    torch.set_num_threads(arguments.threads)
     base = load_model(arguments.model, dtype="float32", device="cpu")
     chat = load_chat_format(arguments.model, base, leading_space=False)
     measure(arguments.model.name, base, chat, (20, 200), arguments.repeats)
-    # A single batch of 200 rows would hold about 10 GB of activations here.
-    wide = wide_model(len(chat.tokenizer))
-    measure("1024 wide, 8 layers", wide, chat, (20,), arguments.wide_repeats)
+    if arguments.wide_repeats:
+        wide = wide_model(len(chat.tokenizer))
+        # A single batch of 200 rows would hold about 10 GB of activations here.
+        measure("1024 wide, 8 layers", wide, chat, (20,), arguments.wide_repeats)
 
 
 if __name__ == "__main__":

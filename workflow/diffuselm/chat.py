@@ -23,10 +23,9 @@ class ChatFormat:
                 f"{self.tokenizer.name_or_path}: the tokenizer has no chat template; expected one "
                 "in chat_template.jinja or tokenizer_config.json"
             )
-        text = self.tokenizer.apply_chat_template(
+        return self.tokenizer.apply_chat_template(
             [{"role": "user", "content": prompt}], add_generation_prompt=True, tokenize=False
         )
-        return text + " " * self.leading_space
 
     def encode(self, text: str) -> list[int]:
         """Token ids of text in which special tokens are already written out."""
@@ -34,9 +33,7 @@ class ChatFormat:
 
     def prompt_ids(self, prompt: str) -> list[int]:
         """Token ids that the model reads before its answer."""
-        return self.encode(
-            self.prompt_text(prompt).rstrip(" ") if self.leading_space else self.prompt_text(prompt)
-        )
+        return self.encode(self.prompt_text(prompt))
 
     def answer_ids(self, prompt: str, answers: Sequence[str]) -> list[list[int]]:
         """Token ids of each answer after the prompt, closed by the end token.
@@ -44,7 +41,8 @@ class ChatFormat:
         Raises InputError where the prompt's ids are not a prefix of those of prompt and answer:
         there the tokenizer joins the template's last character with the answer's first.
         """
-        before, text = self.prompt_ids(prompt), self.prompt_text(prompt)
+        before = self.prompt_ids(prompt)
+        text = self.prompt_text(prompt) + " " * self.leading_space
         end = self.closing_token(prompt, answers[0])
         encoded = []
         for answer in answers:

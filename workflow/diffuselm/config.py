@@ -11,6 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from diffuselm.errors import InputError
 
 PAPER_TASKS = ("names", "countries", "fruits", "dates", "numbers", "occupations")
+PAPER_TUNINGS = {
+    "rng-10": ("numbers/1-10",),
+    "rng-100": ("numbers/1-100",),
+    "rng-both": ("numbers/1-10", "numbers/1-100"),
+}
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9]+([.-][A-Za-z0-9]+)*$", max_length=64)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
@@ -134,14 +139,14 @@ class Config(Settings):
         Path(f"resources/tasks/{task}.yaml") for task in PAPER_TASKS
     )
     """Task files; a file's stem names its task."""
-    leave_one_out: tuple[Name, ...] = PAPER_TASKS
-    """Tasks of tuning `all`, and of one `without-TASK` each; a task outside is new to all these."""
-    tunings: dict[Name, Annotated[tuple[str, ...], Field(min_length=1)]] = {
-        "rng-10": ("numbers/1-10",),
-        "rng-100": ("numbers/1-100",),
-        "rng-both": ("numbers/1-10", "numbers/1-100"),
-    }
-    """Further tunings: the prompts that each is tuned on."""
+    leave_one_out: tuple[Name, ...] | None = None
+    """Tasks of tuning `all`, and of one `without-TASK` each; a task outside is new to all these.
+
+    By default those of the paper's six that are among `tasks`."""
+    tunings: dict[Name, Annotated[tuple[str, ...], Field(min_length=1)]] | None = None
+    """Further tunings: the prompts that each is tuned on.
+
+    By default `rng-10`, `rng-100` and `rng-both`, if `numbers` is among `tasks`."""
     names: NamesSettings = NamesSettings()
     """Where the natural distribution of names comes from."""
     tune: TuneSettings = TuneSettings()
@@ -156,12 +161,12 @@ class Config(Settings):
         stems = [path.stem for path in self.tasks]
         if twice := sorted({stem for stem in stems if stems.count(stem) > 1}):
             raise ValueError(f"tasks: {twice[0]!r} appears twice; expected distinct file stems")
-        for task in self.leave_one_out:
+        for task in self.leave_one_out or ():
             if task not in stems:
                 raise ValueError(f"leave_one_out: unknown task {task!r}; expected one of {stems}")
         if "natural" in self.models:
             raise ValueError("models: 'natural' is taken; expected another name")
-        for tuning in self.tunings:
+        for tuning in self.tunings or ():
             if tuning in ("base", "all") or tuning.startswith(("only-", "without-")):
                 raise ValueError(f"tunings: {tuning!r} is taken; expected another name")
         return self

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import matplotlib as mpl
 import pandas as pd
+import seaborn
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
@@ -15,9 +16,10 @@ from diffuselm.contracts import written_whole
 
 # Two columns of a printed page, in inches.
 WIDTH = 7.0
-# Seaborn's colour-blind palette: grey before tuning, blue after, orange for in-distribution, and
+# Of the colour-blind palette: grey before tuning, blue after, orange for in-distribution, and
 # vermilion for what a person would expect.
-BASE, TUNED, IN_DISTRIBUTION, REFERENCE = "#949494", "#0173b2", "#de8f05", "#d55e00"
+_COLOURS = seaborn.color_palette("colorblind").as_hex()
+BASE, TUNED, IN_DISTRIBUTION, REFERENCE = (_COLOURS[i] for i in (7, 0, 1, 3))
 STYLE = {
     # Matplotlib brings this font along, so that every machine draws the same bytes.
     "font.family": "DejaVu Sans",

@@ -34,16 +34,15 @@ def _below(module: str) -> set[str]:
 @cache
 def _syntax(module: str) -> tuple[str, tuple[str, ...]]:
     """The dumped syntax tree of a module, and the modules of this package that it names."""
-    tree = ast.parse(_source(module).read_text())
+    tree = ast.parse(_source(module).read_text(encoding="utf-8"))
     imported = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("diffuselm"):
             parent = (node.module or "").removeprefix("diffuselm").removeprefix(".")
             names = [f"{parent}.{alias.name}".removeprefix(".") for alias in node.names]
             imported |= {name for name in [parent, *names] if name and _exists(name)}
-        body = getattr(node, "body", None)
-        if isinstance(body, list) and body and _is_text(body[0]):
-            del body[0]
+        if isinstance(body := getattr(node, "body", None), list):
+            node.body = [statement for statement in body if not _is_text(statement)]
     return ast.dump(tree), tuple(sorted(imported))
 
 

@@ -23,6 +23,7 @@ from diffuselm.intervals import (
     mean_interval,
     rate_interval,
 )
+from diffuselm.tasks import task_of
 
 # One metric of one prompt: name, value, interval, n.
 Measured = tuple[str, float, Interval, int]
@@ -120,7 +121,7 @@ def measure(
     for drawn, by_prompt in sorted(by_seed.items()):
         by_prompt = dict(sorted(by_prompt.items()))
         for prompt, found in by_prompt.items():
-            rows += [(_task(prompt), prompt, *_flat(one), drawn) for one in found]
+            rows += [(task_of(prompt), prompt, *_flat(one), drawn) for one in found]
         rows += [(task, None, *_flat(one), drawn) for task, one in _task_means(by_prompt)]
     return _table(rows, model, tuning)
 
@@ -197,7 +198,7 @@ def _task_means(by_prompt: dict[str, list[Measured]]) -> Iterator[tuple[str, Mea
     groups: dict[tuple[str, str], list[Measured]] = {}
     for prompt, found in by_prompt.items():
         for one in found:
-            groups.setdefault((_task(prompt), one[0]), []).append(one)
+            groups.setdefault((task_of(prompt), one[0]), []).append(one)
     for (task, name), group in sorted(groups.items(), key=lambda item: item[0][0]):
         _, values, intervals, ns = zip(*group, strict=True)
         mean = sum(values) / len(values)
@@ -214,10 +215,6 @@ def _table(rows: list[tuple], model: str, tuning: str) -> pd.DataFrame:
     names = ["task", "prompt", "metric", "value", "ci_low", "ci_high", "n", "seed"]
     table = pd.DataFrame(rows, columns=names)
     return table.assign(model=model, tuning=tuning, field="value")[METRICS.names]
-
-
-def _task(prompt: str) -> str:
-    return prompt.partition("/")[0]
 
 
 def _check_prompts(frame: pd.DataFrame, where: str) -> None:

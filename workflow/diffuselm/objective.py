@@ -104,6 +104,21 @@ def target_log_probs(node_log_probs: Tensor, tree: PrefixTree) -> np.ndarray:
     return total[tree.leaf]
 
 
+def parts(
+    tree: PrefixTree, prompt: int, token_budget: int, node_log_probs: NodeLogProbs
+) -> list[list[int]]:
+    """Partition the targets into runs of which one pass reads at most `token_budget` tokens.
+
+    `prompt` is the number of its tokens. Eq. 5 is linear in the weights: the losses and gradients
+    of the runs' subtrees sum to the whole's. A target too long for the budget stands alone.
+    """
+    if node_log_probs is packed_node_log_probs:
+        return runs(tree, token_budget - prompt)
+    rows = max(1, token_budget // (prompt + int(tree.depth.max()) + 1))
+    targets = list(range(len(tree.leaf)))
+    return [targets[start : start + rows] for start in range(0, len(targets), rows)]
+
+
 def score(
     model: PreTrainedModel,
     prompt: Sequence[int],
@@ -114,7 +129,7 @@ def score(
     """Exact (targets,) log-probabilities of a target set, at most `token_budget` tokens a pass."""
     scores = np.empty(len(tree.leaf))
     with torch.inference_mode():
-        for targets in runs(tree, max(1, token_budget - len(prompt))):
+        for targets in parts(tree, len(prompt), token_budget, node_log_probs):
             part = subtree(tree, targets)
             scores[targets] = target_log_probs(node_log_probs(model, prompt, part), part)
     return scores

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from diffuselm.config import Config, EarlyStopSettings
+from diffuselm.config import PAPER_TASKS, PAPER_TUNINGS, Config, EarlyStopSettings
 from diffuselm.errors import InputError
-from diffuselm.tasks import Prompt, load_task
+from diffuselm.tasks import Prompt, load_task, task_of
 
 
 @dataclass(frozen=True)
@@ -41,40 +41,40 @@ def make_plan(config: Config, origin: str) -> Plan:
     """Read every task and lay out the tunings; raises InputError before any job exists."""
     files = {path.stem: path for path in config.tasks}
     prompts = {task: load_task(path) for task, path in files.items()}
-    known = [prompt.id for task in prompts.values() for prompt in task]
-    for tuning, chosen in config.tunings.items():
+    plan = Plan(config, files, prompts, _tuned_on(config, prompts, origin))
+    known = {*plan.tuned_on, *EarlyStopSettings().tunings}
+    for key, tunings in (
+        ("passes_of", config.tune.passes_of),
+        ("early_stop.tunings", config.tune.early_stop.tunings),
+    ):
+        for tuning in tunings:
+            if tuning not in known:
+                raise InputError(
+                    f"{origin}: tune.{key}: unknown tuning {tuning!r}; "
+                    f"expected one of {', '.join(plan.tuned_on)}"
+                )
+    return plan
+
+
+def _tuned_on(
+    config: Config, prompts: Mapping[str, Sequence[Prompt]], origin: str
+) -> dict[str, list[str]]:
+    ids = {task: [prompt.id for prompt in its] for task, its in prompts.items()}
+    known = [id for its in ids.values() for id in its]
+    further = config.tunings
+    if further is None:
+        further = {tuning: its for tuning, its in PAPER_TUNINGS.items() if set(its) <= set(known)}
+    tuned_on = {tuning: list(chosen) for tuning, chosen in further.items()}
+    for tuning, chosen in tuned_on.items():
         for prompt in chosen:
             if prompt not in known:
                 raise InputError(
                     f"{origin}: tunings.{tuning}: unknown prompt {prompt!r}; "
                     f"expected one of {', '.join(known)}"
                 )
-    plan = Plan(config, files, prompts, _tuned_on(config, prompts))
-    for tuning in config.tune.passes_of:
-        if tuning not in plan.tuned_on:
-            raise InputError(
-                f"{origin}: tune.passes_of: unknown tuning {tuning!r}; "
-                f"expected one of {', '.join(plan.tuned_on)}"
-            )
-    for tuning in config.tune.early_stop.tunings:
-        default = tuning in EarlyStopSettings().tunings
-        if tuning not in plan.tuned_on and not default:
-            raise InputError(
-                f"{origin}: tune.early_stop.tunings: unknown tuning {tuning!r}; "
-                f"expected one of {', '.join(plan.tuned_on)}"
-            )
-    return plan
-
-
-def task_of(prompt: str) -> str:
-    """The task of a prompt id `task/slug`."""
-    return prompt.partition("/")[0]
-
-
-def _tuned_on(config: Config, prompts: Mapping[str, Sequence[Prompt]]) -> dict[str, list[str]]:
-    ids = {task: [prompt.id for prompt in its] for task, its in prompts.items()}
     pool = config.leave_one_out
-    tuned_on = {tuning: list(chosen) for tuning, chosen in config.tunings.items()}
+    if pool is None:
+        pool = [task for task in PAPER_TASKS if task in prompts]
     tuned_on |= {f"only-{task}": ids[task] for task in ids}
     if len(pool) > 1:
         tuned_on |= {

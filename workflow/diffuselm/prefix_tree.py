@@ -107,16 +107,6 @@ def optimal_loss(tree: PrefixTree) -> float:
     return -math.fsum(w * math.log(w) for w in weights.tolist())
 
 
-def split(tree: PrefixTree, nodes: int) -> list[PrefixTree]:
-    """Split into trees of at most `nodes` nodes, whose losses and gradients sum to the whole's.
-
-    Eq. 5 is linear in the weights, so each part holds a run of neighbouring targets with their
-    own weights; a shared prefix is repeated once per part. A target longer than `nodes` stands
-    alone. Targets keep no common index: use on losses, not on per-target results.
-    """
-    return [subtree(tree, targets) for targets in runs(tree, nodes)]
-
-
 def subtree(tree: PrefixTree, targets: Sequence[int]) -> PrefixTree:
     """The tree of some of the targets, with their own weights."""
     return build([tree.sequence(t) for t in targets], [tree.mass[tree.leaf[t]] for t in targets])

@@ -1,7 +1,7 @@
 """Tree sampling: N answers at temperature 1, each distinct prefix forwarded once."""
 
 import copy
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,14 +22,20 @@ class Draw:
 
 @dataclass(frozen=True)
 class _Frontier:
-    """Distinct prefixes of one length, and the draws that go through each."""
+    """Distinct prefixes of one length, the draws that go through each, and what they may reuse."""
 
     prefixes: np.ndarray  # (rows, length) token ids after the prompt
-    parents: Tensor  # (rows,) row of each prefix's parent in `cache`
-    cache: Cache | None  # of the parents; None where the model cannot gather its cache
-    draws: list[np.ndarray]  # per row: indices of the draws that share this prefix
+    draws: Sequence[np.ndarray]  # per row: indices of the draws that share this prefix
+    cache: Cache | None  # keys and values of the prompt and of the nodes above, each once
+    sees: np.ndarray  # (rows, cached positions) bool: the prompt and the row's own ancestors
 
 
+_Forward = Callable[
+    [PreTrainedModel, Sequence[int], _Frontier], tuple[Tensor, Cache | None, np.ndarray]
+]
+
+
+@torch.inference_mode()
 def sample(
     model: PreTrainedModel,
     prompt: Sequence[int],
@@ -46,31 +52,27 @@ def sample(
     the cumulative distribution u[i, t] falls. Draws that share a prefix share its forward pass,
     and the outcome of each depends neither on the others nor on how levels are cut into chunks.
 
-    `token_budget` bounds rows x (prompt and answer tokens) of one forward pass, and so the cache.
+    `token_budget` bounds the positions that one forward pass sees, and so each cache.
     """
     uniforms = np.random.default_rng(seed).random((max_tokens, draws))
     log_probs = np.zeros(draws)
     tokens: list[tuple[int, ...]] = [()] * draws
     truncated = np.zeros(draws, dtype=bool)
-    ends = np.asarray(sorted(end_tokens))
-    width = max(1, token_budget // (len(prompt) + max_tokens))
-    root = _Frontier(
-        np.empty((1, 0), np.int64), torch.zeros(1, dtype=torch.long), None, [np.arange(draws)]
-    )
-    stack = [root]
+    ends = set(end_tokens)
+    forward, width = _strategy(model, len(prompt), max_tokens, token_budget)
+    nothing = np.empty((1, 0), dtype=np.int64)
+    stack = [_Frontier(nothing, [np.arange(draws)], None, nothing.astype(bool))]
     while stack:
         frontier = stack.pop()
         step = frontier.prefixes.shape[1]
-        logits, cache = _forward(model, prompt, frontier)
-        children: list[tuple[int, np.ndarray, np.ndarray]] = []
+        logits, cache, sees = forward(model, prompt, frontier)
         picks = _choose(logits, [uniforms[step, indices] for indices in frontier.draws])
-        for row, (indices, (chosen, chosen_log_probs)) in enumerate(
-            zip(frontier.draws, picks, strict=True)
-        ):
+        children: list[tuple[int, np.ndarray, np.ndarray]] = []
+        for row, (chosen, chosen_log_probs) in enumerate(picks):
+            indices = frontier.draws[row]
             log_probs[indices] += chosen_log_probs
-            for token in np.unique(chosen):
+            for token, through in _groups(chosen, indices):
                 prefix = np.append(frontier.prefixes[row], token)
-                through = indices[chosen == token]
                 if token in ends or step + 1 == max_tokens:
                     for index in through:
                         tokens[index] = tuple(prefix.tolist())
@@ -80,10 +82,19 @@ def sample(
         # Deepest first, one chunk at a time: only the chunks of one path hold a cache.
         for start in reversed(range(0, len(children), width)):
             rows, prefixes, through = zip(*children[start : start + width], strict=True)
-            stack.append(_Frontier(np.stack(prefixes), torch.tensor(rows), cache, list(through)))
+            stack.append(_Frontier(np.stack(prefixes), through, cache, sees[list(rows)]))
     return [
         Draw(*draw) for draw in zip(tokens, log_probs.tolist(), truncated.tolist(), strict=True)
     ]
+
+
+def _groups(chosen: np.ndarray, indices: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Split the draws of one prefix by the token that each took, in order of the tokens."""
+    if len(chosen) == 1:
+        yield int(chosen[0]), indices
+        return
+    for token in np.unique(chosen):
+        yield int(token), indices[chosen == token]
 
 
 def _choose(
@@ -110,44 +121,73 @@ def _choose(
             yield chosen[row, :count], chosen_log_probs[row, :count]
 
 
-@torch.inference_mode()
-def _forward(
+def _strategy(
+    model: PreTrainedModel, prompt: int, max_tokens: int, token_budget: int
+) -> tuple[_Forward, int]:
+    """How prefixes are forwarded, and how many at once stay within the budget.
+
+    Over the tree if the model attends to all positions of an answer; a shorter sliding window or
+    a state-space layer has no place for branches, so there every row is read whole.
+    """
+    window = prompt + max_tokens
+    layers = DynamicCache(config=model.config).layers
+    if all(
+        type(layer) is DynamicLayer
+        or (type(layer) is DynamicSlidingWindowLayer and layer.sliding_window > window)
+        for layer in layers
+    ):
+        return _forward_tree, max(1, (token_budget - prompt) // max_tokens)
+    return _forward_rows, max(1, token_budget // window)
+
+
+def _forward_tree(
     model: PreTrainedModel, prompt: Sequence[int], frontier: _Frontier
-) -> tuple[Tensor, Cache | None]:
-    """Next-token logits (rows, vocabulary) of the frontier's prefixes, and their cache."""
+) -> tuple[Tensor, Cache, np.ndarray]:
+    """Next-token logits (rows, vocabulary), from one packed row behind a cache without copies.
+
+    The cache holds the prompt once and every node once. A row's token sees the prompt, its
+    ancestors and itself, so that siblings stand side by side. Also returns the grown cache, and
+    what each row sees of it, itself included.
+    """
     rows, length = frontier.prefixes.shape
-    if frontier.cache is not None:
-        ids = frontier.prefixes[:, -1:]
-        cache = _gathered(frontier.cache, frontier.parents.to(model.device))
-    else:
-        ids = np.concatenate([np.tile(np.asarray(prompt), (rows, 1)), frontier.prefixes], axis=1)
-        cache = DynamicCache(config=model.config)
-    first = len(prompt) + length - ids.shape[1]
-    positions = torch.arange(first, first + ids.shape[1], device=model.device)[None]
+    if not length:
+        cache, ids = DynamicCache(), torch.as_tensor([list(prompt)], device=model.device)
+        output = model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        return output.logits[0], cache, np.ones((1, len(prompt)), dtype=bool)
+    used = frontier.sees.any(axis=0)
+    cache = _gathered(frontier.cache, torch.as_tensor(np.flatnonzero(used), device=model.device))
+    sees = np.concatenate([frontier.sees[:, used], np.eye(rows, dtype=bool)], axis=1)
+    hidden = torch.as_tensor(~sees, device=model.device)
+    mask = torch.zeros(sees.shape, dtype=model.dtype, device=model.device)
+    mask.masked_fill_(hidden, torch.finfo(model.dtype).min)
     output = model(
-        input_ids=torch.as_tensor(ids, device=model.device),
-        position_ids=positions.expand(rows, -1),
+        input_ids=torch.as_tensor(frontier.prefixes[None, :, -1], device=model.device),
+        attention_mask=mask[None, None],
+        position_ids=torch.full((1, rows), len(prompt) + length - 1, device=model.device),
         past_key_values=cache,
         use_cache=True,
-        logits_to_keep=1,
     )
-    cache = getattr(output, "past_key_values", None)
-    return output.logits[:, -1], cache if _can_be_gathered(cache) else None
+    return output.logits[0], cache, sees
 
 
-def _can_be_gathered(cache: Cache | None) -> bool:
-    """Whether rows of the cache can be picked: plain attention, full or sliding.
-
-    A model with another kind of state (Mamba, say) reads each prefix anew instead.
-    """
-    return cache is not None and all(
-        type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in cache.layers
-    )
-
-
-def _gathered(cache: Cache, rows: Tensor) -> Cache:
-    """A cache of the given rows; the one it came from stays as it is, for other chunks."""
+def _gathered(cache: Cache, positions: Tensor) -> Cache:
+    """A cache of some positions; the one it came from stays as it is, for other chunks."""
     gathered = copy.copy(cache)
     gathered.layers = [copy.copy(layer) for layer in cache.layers]
-    gathered.reorder_cache(rows)
+    for layer in gathered.layers:
+        if len(positions) < layer.keys.shape[2]:
+            layer.keys = layer.keys.index_select(2, positions)
+            layer.values = layer.values.index_select(2, positions)
     return gathered
+
+
+def _forward_rows(
+    model: PreTrainedModel, prompt: Sequence[int], frontier: _Frontier
+) -> tuple[Tensor, None, np.ndarray]:
+    """The same logits with nothing shared: prompt and prefix of each row read anew."""
+    rows = len(frontier.prefixes)
+    ids = np.concatenate([np.tile(np.asarray(prompt), (rows, 1)), frontier.prefixes], axis=1)
+    output = model(
+        input_ids=torch.as_tensor(ids, device=model.device), use_cache=False, logits_to_keep=1
+    )
+    return output.logits[:, -1], None, np.empty((rows, 0), dtype=bool)

@@ -101,6 +101,11 @@ def load_task(path: Path) -> tuple[Prompt, ...]:
     return tuple(_prompt(path, slug, entry) for slug, entry in prompts.items())
 
 
+def task_of(prompt: str) -> str:
+    """The task of a prompt id `task/slug`."""
+    return prompt.partition("/")[0]
+
+
 def draw_names(
     natural_names: Sequence[str], probabilities: Sequence[float], count: int, seed: int
 ) -> tuple[str, ...]:

@@ -12,8 +12,13 @@ from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from diffuselm.encoding import EncodedPrompt
-from diffuselm.objective import NodeLogProbs, choose_node_log_probs, distribution_matching_loss
-from diffuselm.prefix_tree import optimal_loss, split
+from diffuselm.objective import (
+    NodeLogProbs,
+    choose_node_log_probs,
+    distribution_matching_loss,
+    parts,
+)
+from diffuselm.prefix_tree import optimal_loss, subtree
 
 
 @dataclass(frozen=True)
@@ -97,7 +102,8 @@ def accumulate_gradient(
     Returns the loss in nats; raises NonFiniteLossError rather than step on it.
     """
     total = 0.0
-    for part in split(prompt.tree, max(1, token_budget - len(prompt.tokens))):
+    for targets in parts(prompt.tree, len(prompt.tokens), token_budget, node_log_probs):
+        part = subtree(prompt.tree, targets)
         loss = distribution_matching_loss(node_log_probs(model, prompt.tokens, part), part)
         loss.backward()
         total += loss.item()

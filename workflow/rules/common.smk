@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -100,7 +101,7 @@ def flags(**options):
             if each is True:
                 words.append(f"--{name.replace('_', '-')}")
             elif each is not None and each is not False:
-                words.append(f"--{name.replace('_', '-')} {each}")
+                words.append(f"--{name.replace('_', '-')} {shlex.quote(str(each))}")
     return " ".join(words)
 
 
@@ -141,7 +142,7 @@ def tune_flags(wildcards, input):
     return flags(
         task=input.tasks,
         targets=input.targets,
-        prompt=CONFIG.tunings.get(wildcards.tuning),
+        prompt=PLAN.tuned_on[wildcards.tuning],
         **settings.model_dump(exclude={"early_stop", "target_modules", "passes", "passes_of"}),
         passes=settings.passes_of.get(wildcards.tuning, settings.passes),
         target_modules=",".join(settings.target_modules),
@@ -201,6 +202,11 @@ def metrics_flags(wildcards, input):
 
 
 # Stage `render`.
+
+
+def figure_numbers():
+    """Figure 1 is about two of the paper's tasks; without them it is left out."""
+    return [1, 3] if {"names", "numbers"} <= set(PLAN.task_files) else [3]
 
 
 def tables_flags(wildcards, input):

@@ -7,7 +7,9 @@ localrules:
 
 
 TABLES = expand("results/tables/table-{n}.{format}", n=[4, 5, 6], format=["md", "csv", "tex"])
-FIGURES = expand("results/figures/figure-{n}.{format}", n=[1, 3], format=["png", "pdf", "csv"])
+FIGURES = expand(
+    "results/figures/figure-{n}.{format}", n=figure_numbers(), format=["png", "pdf", "csv"]
+)
 
 
 rule render:

@@ -9,9 +9,8 @@ import pandas as pd
 from diffuselm import contracts
 from diffuselm.metrics import natural_rows
 from diffuselm.names import draw_reference
-from diffuselm.plan import task_of
 from diffuselm.seeds import derive
-from diffuselm.tasks import NaturalNames, load_task
+from diffuselm.tasks import NaturalNames, load_task, task_of
 
 NATURALLY_UNIFORM = "numbers"
 

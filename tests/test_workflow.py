@@ -1,0 +1,250 @@
+"""The workflow as a user runs it: a small config end to end, then what each change makes stale."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from diffuselm import contracts
+
+ROOT = Path(__file__).parents[1]
+MODEL = "tiny-llama"
+SMALL = {
+    "models": {
+        MODEL: {"path": f"resources/models/{MODEL}", "stand_in": True, "paper_model": "llama-2"}
+    },
+    "tasks": ["resources/tasks/names.yaml", "resources/tasks/numbers.yaml"],
+    "tunings": {"rng-10": ["numbers/1-10"]},
+    "tune": {
+        "learning_rate": 0.003,
+        "passes": 12,
+        "passes_of": {"rng-10": 400, "only-names": 8},
+    },
+}
+RUNS = ("base", "rng-10", "only-names", "only-numbers", "without-names", "without-numbers", "all")
+DICE = {
+    "prompts": {
+        "two": {
+            "text": "Roll two dice. Output only the sum between two curly braces, "
+            "like this: {number}.",
+            "targets": {2: 1, 3: 2, 4: 3, 5: 4, 6: 5, 7: 6, 8: 5, 9: 4, 10: 3, 11: 2, 12: 1},
+        }
+    }
+}
+
+
+def checkout(folder):
+    """A copy of the files that git tracks, and of new ones not ignored."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-coz", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True
+    ).stdout.decode()
+    for name in filter(None, listed.split("\0")):
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    return folder
+
+
+def snakemake(folder, *words, config=SMALL, fails=False):
+    (folder / "small.yaml").write_text(yaml.safe_dump(config))
+    done = subprocess.run(
+        [sys.executable, "-m", "snakemake", *words, "--configfile", "small.yaml"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"},
+    )
+    assert (done.returncode != 0) == fails, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def planned(folder, *words, config=SMALL):
+    """Jobs that a dry run plans: rule -> how many."""
+    output = snakemake(folder, "-n", *words, config=config)
+    rules = re.findall(r"^(?:local)?rule (\w+):$", output, re.MULTILINE)
+    return Counter(rule for rule in rules if rule not in ("all", "render", *RUNS))
+
+
+def changed(**settings):
+    return {**SMALL, **settings}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = checkout(tmp_path_factory.mktemp("finished"))
+    snakemake(folder, "--cores", "2")
+    return folder
+
+
+@pytest.fixture
+def touched(finished):
+    """The finished run, with changed files put back afterwards."""
+    kept = {}
+
+    def edit(name, old, new):
+        path = finished / name
+        kept.setdefault(path, (path.read_text(), path.stat()))
+        assert old in path.read_text()
+        path.write_text(path.read_text().replace(old, new))
+
+    yield edit
+    for path, (text, stat) in kept.items():
+        path.write_text(text)
+        os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+
+def metric(folder, **wanted):
+    metrics = contracts.read_table(folder / "results/metrics.parquet", contracts.METRICS)
+    rows = metrics.to_pandas()
+    for column, value in wanted.items():
+        rows = rows[rows[column] == value]
+    assert len(rows) == 1, f"{wanted}: {len(rows)} rows"
+    return float(rows["value"].iloc[0])
+
+
+@pytest.mark.parametrize(
+    ("pattern", "schema"),
+    [
+        ("results/names/natural.parquet", contracts.NATURAL),
+        ("results/targets/*.parquet", contracts.TARGETS),
+        ("results/adapters/*/*/training.parquet", contracts.TRAINING),
+        ("results/samples/*/*.parquet", contracts.SAMPLES),
+        ("results/exact/*/*.parquet", contracts.EXACT),
+        ("results/metrics.parquet", contracts.METRICS),
+    ],
+)
+def test_files_keep_their_contracts(finished, pattern, schema):
+    files = sorted(finished.glob(pattern))
+    assert files
+    for file in files:
+        assert pq.read_schema(file).equals(schema)
+        assert pq.read_metadata(file).row_group(0).column(0).compression == "ZSTD"
+
+
+def test_every_run_and_every_rendering_is_there(finished):
+    samples = {path.stem for path in (finished / f"results/samples/{MODEL}").glob("*.parquet")}
+    assert samples == set(RUNS)
+    for run in RUNS[1:]:
+        adapter = finished / f"results/adapters/{MODEL}/{run}"
+        for file in ("adapter_config.json", "adapter_model.safetensors", "run.json"):
+            assert (adapter / file).is_file()
+    for table in (4, 5, 6):
+        for format in ("csv", "md", "tex"):
+            assert (finished / f"results/tables/table-{table}.{format}").stat().st_size
+    for figure in (1, 3):
+        for format in ("png", "pdf", "csv"):
+            assert (finished / f"results/figures/figure-{figure}.{format}").stat().st_size
+
+
+def test_no_half_written_file_stays(finished):
+    assert not [path for path in (finished / "results").rglob("*") if ".part" in path.name]
+
+
+def test_tuned_numbers_are_spread_over_one_to_ten(finished):
+    run = {"model": MODEL, "tuning": "rng-10", "prompt": "numbers/1-10"}
+    assert metric(finished, **run, metric="coverage") >= 10
+    assert metric(finished, **run, metric="target_mass") > 0.999
+    assert metric(finished, **run, metric="entropy") > 2.29
+
+
+def test_tuned_names_reach_beyond_their_targets(finished):
+    prompt = {"model": MODEL, "prompt": "names/english"}
+    base = metric(finished, **prompt, tuning="base", metric="coverage")
+    assert metric(finished, **prompt, tuning="only-names", metric="coverage") >= 2 * base
+    assert metric(finished, **prompt, tuning="only-names", metric="target_rate") < 0.5
+    assert metric(finished, **prompt, tuning="only-names", metric="valid_rate") > 0.9
+
+
+def test_the_second_invocation_does_nothing(finished):
+    assert "Nothing to be done" in snakemake(finished, "-n")
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["names", "targets", "models", "tune", "sample", "score", "measure", "tables", "figures"],
+)
+def test_every_stage_is_a_target(finished, target):
+    assert "Nothing to be done" in snakemake(finished, "-n", target)
+
+
+def test_forcing_a_stage_forces_its_jobs(finished):
+    jobs = planned(finished, "-R", "sample")
+    assert jobs["sample_task"] == 9
+    assert not jobs["tune_adapter"]
+    assert planned(finished, "-R", "tune")["tune_adapter"] == 6
+
+
+def test_sample_count_touches_no_training(finished):
+    jobs = planned(finished, config=changed(sample={"draws": 500}))
+    assert jobs["sample_task"] == 9
+    assert not jobs.keys() & {"names", "targets_of_task", "model_record", "tune_adapter"}
+
+
+def test_learning_rate_touches_all_adapters_and_what_is_below(finished):
+    jobs = planned(finished, config=changed(tune={**SMALL["tune"], "learning_rate": 0.002}))
+    assert jobs["tune_adapter"] == 6
+    assert jobs["sample_task"] == 9 - 2  # the base model's samples stay
+    assert not jobs.keys() & {"names", "targets_of_task", "model_record"}
+
+
+def test_a_new_task_adds_only_its_own_jobs(finished):
+    (finished / "dice.yaml").write_text(yaml.safe_dump(DICE))
+    jobs = planned(finished, config=changed(tasks=[*SMALL["tasks"], "dice.yaml"]))
+    assert jobs["targets_of_task"] == 1
+    assert jobs["tune_adapter"] == 1
+    assert jobs["sample_task"] == 3  # base, all and only-dice, on dice alone
+    assert "names" not in jobs
+
+
+def test_changed_code_reruns_its_stage(finished, touched):
+    touched("workflow/diffuselm/sample.py", "right=True", "right=False")
+    jobs = planned(finished)
+    assert jobs["sample_task"] == 9
+    assert not jobs["tune_adapter"]
+
+
+def test_a_comment_reruns_nothing(finished, touched):
+    touched("workflow/diffuselm/sample.py", "import copy\n", "import copy  # of a cache\n")
+    assert not planned(finished)
+
+
+def test_a_label_reruns_only_the_rendering(finished, touched):
+    touched("workflow/diffuselm/tables.py", "Baby Names", "Names of Babies")
+    assert set(planned(finished)) <= {"tables", "figure_1", "figure_3"}
+
+
+def test_one_core_and_two_give_the_same_bytes(finished, tmp_path):
+    folder = checkout(tmp_path)
+    snakemake(folder, "--cores", "1", "measure")
+    compared = [
+        "results/metrics.parquet",
+        *(f"results/{kind}/{MODEL}/{run}.parquet" for kind in ("samples", "exact") for run in RUNS),
+        *(f"results/adapters/{MODEL}/{run}/adapter_model.safetensors" for run in RUNS[1:]),
+    ]
+    for name in compared:
+        assert (folder / name).read_bytes() == (finished / name).read_bytes(), name
+
+
+@pytest.mark.parametrize(
+    ("config", "line"),
+    [
+        (changed(tunes={}), "error: small.yaml: tunes: unknown key"),
+        (changed(models={}), "error: small.yaml: models: found {}"),
+        (changed(tasks=["nowhere.yaml"]), "error: nowhere.yaml: "),
+        (changed(tunings={"x": ["a/b"]}), "error: small.yaml: tunings.x: unknown prompt 'a/b'"),
+    ],
+)
+def test_a_bad_config_is_one_line_before_any_job(tmp_path, config, line):
+    folder = checkout(tmp_path)
+    output = snakemake(folder, "--cores", "1", config=config, fails=True)
+    errors = [text for text in output.splitlines() if text.startswith("error:")]
+    assert len(errors) == 1
+    assert errors[0].startswith(line)
+    assert not (folder / "results").exists()
