@@ -120,7 +120,7 @@ def test_a_tokenizer_that_joins_template_and_answer_is_refused_in_one_line():
 def test_a_leading_space_mends_it(merges):
     """The space belongs to the answer: the model samples it, and it does not count in parsing."""
     mended = chat(MISTRAL, merges=merges, leading_space=True)
-    assert mended.prompt_text("A name?") == "<s>[INST] A name? [/INST] "
+    assert mended.prompt_text("A name?") == "<s>[INST] A name? [/INST]"
     before = mended.prompt_ids("A name?")
     assert mended.tokenizer.decode(before) == "<s>[INST] A name? [/INST]"
     [ids] = mended.answer_ids("A name?", ["{Ada}"])

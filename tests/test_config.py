@@ -11,7 +11,7 @@ from diffuselm.errors import InputError
 from diffuselm.plan import make_plan
 
 ROOT = Path(__file__).parents[1]
-MODELS = {"some-model": {"path": "a/folder"}}
+MODELS = {"some-model": {"path": "resources/models/tiny-llama"}}
 
 
 def plan(**settings):
@@ -65,6 +65,11 @@ def test_every_setting_is_described():
         ({"models": {"natural": {"path": "x"}}}, "models: 'natural' is taken"),
         ({"models": {"a": {"path": "x", "dtype": "int8"}}}, "models.a.dtype: found 'int8'"),
         ({"models": {"a": {"path": "x", "paper_model": "gpt"}}}, "models.a.paper_model"),
+        ({"models": {"a": {"path": "x"}}}, "models.a.path: no x/config.json"),
+        (
+            {"names": {"source": "file", "file": "no.zip"}},
+            "names.file: no file no.zip; expected names.zip or yobYYYY.txt",
+        ),
         ({"seed": -1}, "seed: found -1"),
         ({"seed": "one"}, "seed: found 'one'"),
         ({"tasks": []}, "tasks: found []"),

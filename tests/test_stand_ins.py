@@ -95,7 +95,7 @@ def test_the_rule_that_rebuilds_them_works(tmp_path):
     """Through Snakemake, at a few steps: the folder is there and loads."""
     config = {
         "models": {"tiny-gemma": {"path": "resources/models/tiny-gemma"}},
-        "stand_ins": {"broad_steps": 2, "collapse_steps": 1},
+        "stand_ins": {"broad_steps": 2, "collapse_steps": {"gemma": 1}},
     }
     (tmp_path / "c.json").write_text(json.dumps(config))
     (tmp_path / "resources").symlink_to(ROOT / "resources")

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from diffuselm import __version__
-from diffuselm.errors import InputError
+from diffuselm.errors import InputError, NonFiniteLossError
 
 app = typer.Typer(
     add_completion=False,
@@ -294,7 +294,7 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     try:
         app()
-    except InputError as error:
+    except (InputError, NonFiniteLossError) as error:
         sys.exit(f"error: {error}")
 
 

@@ -69,8 +69,12 @@ class StandInSettings(Settings):
     """Seed of questions, weights and favourites."""
     broad_steps: Count = 2000
     """Optimiser steps of the first phase, on wide distributions."""
-    collapse_steps: Count = 250
-    """Optimiser steps of the second phase, on a few favourites per prompt."""
+    collapse_steps: dict[Literal["gemma", "llama", "mistral"], Count] = {
+        "gemma": 250,
+        "llama": 250,
+        "mistral": 400,
+    }
+    """Optimiser steps of the second phase, on a few favourites per prompt; by family."""
 
 
 class EarlyStopSettings(Settings):

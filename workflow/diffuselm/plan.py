@@ -39,6 +39,7 @@ class Plan:
 
 def make_plan(config: Config, origin: str) -> Plan:
     """Read every task and lay out the tunings; raises InputError before any job exists."""
+    _check_files(config, origin)
     files = {path.stem: path for path in config.tasks}
     prompts = {task: load_task(path) for task, path in files.items()}
     plan = Plan(config, files, prompts, _tuned_on(config, prompts, origin))
@@ -54,6 +55,21 @@ def make_plan(config: Config, origin: str) -> Plan:
                     f"expected one of {', '.join(plan.tuned_on)}"
                 )
     return plan
+
+
+def _check_files(config: Config, origin: str) -> None:
+    """Raise InputError for a file that no job will make and that is not there."""
+    for name, model in config.models.items():
+        made = model.path.parts[:1] == ("results",)
+        if not made and not (model.path / "config.json").is_file():
+            raise InputError(
+                f"{origin}: models.{name}.path: no {model.path}/config.json; "
+                "expected a model folder"
+            )
+    if config.names.file is not None and not config.names.file.is_file():
+        raise InputError(
+            f"{origin}: names.file: no file {config.names.file}; expected names.zip or yobYYYY.txt"
+        )
 
 
 def _tuned_on(

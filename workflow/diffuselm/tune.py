@@ -12,6 +12,7 @@ from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from diffuselm.encoding import EncodedPrompt
+from diffuselm.errors import NonFiniteLossError
 from diffuselm.objective import (
     NodeLogProbs,
     choose_node_log_probs,
@@ -47,10 +48,6 @@ class Step:
     optimal: float
     learning_rate: float
     seconds: float
-
-
-class NonFiniteLossError(RuntimeError):
-    """The loss became infinite or not a number."""
 
 
 def tune(

@@ -15,7 +15,7 @@ from diffuselm.errors import InputError
 from diffuselm.fingerprint import fingerprint
 from diffuselm.plan import make_plan
 
-ORIGIN = ", ".join(map(str, workflow.overwrite_configfiles)) or "config.yaml"
+ORIGIN = ", ".join(map(os.path.relpath, workflow.overwrite_configfiles)) or "config.yaml"
 try:
     PLAN = make_plan(read_config(config, ORIGIN), ORIGIN)
 except InputError as error:
@@ -67,6 +67,14 @@ def targets_file(task):
     return f"results/targets/{task}.parquet"
 
 
+def targets_files():
+    return [targets_file(task) for task in PLAN.task_files]
+
+
+def metrics_parts():
+    return [f"results/parts/{model}/metrics.parquet" for model in CONFIG.models]
+
+
 def model_records():
     return [f"results/models/{model}.json" for model in CONFIG.models]
 
@@ -94,14 +102,19 @@ def parts_of_run(wildcards):
 
 
 def flags(**options):
-    """Command-line options; an option that is None or False is left out."""
+    """Command-line options; one that is None or False is left out, one with many values repeats.
+
+    For `params`, which must not come from `input`: Snakemake does not compare such ones, so that
+    a changed setting among them would go unnoticed.
+    """
     words = []
     for name, value in options.items():
-        for each in value if isinstance(value, (list, tuple)) else [value]:
-            if each is True:
+        many = not isinstance(value, (str, Path)) and hasattr(value, "__iter__")
+        for each in value if many else [value]:
+            if each is not None and each is not False:
                 words.append(f"--{name.replace('_', '-')}")
-            elif each is not None and each is not False:
-                words.append(f"--{name.replace('_', '-')} {shlex.quote(str(each))}")
+            if each is not None and not isinstance(each, bool):
+                words.append(shlex.quote(str(each)))
     return " ".join(words)
 
 
@@ -125,6 +138,15 @@ def model_flags(wildcards):
     return flags(path=model.path, stand_in=model.stand_in, paper_model=model.paper_model)
 
 
+def stand_in_flags(wildcards):
+    settings = CONFIG.stand_ins
+    return flags(
+        seed=settings.seed,
+        broad_steps=settings.broad_steps,
+        collapse_steps=settings.collapse_steps[wildcards.family],
+    )
+
+
 # Stage `tune`.
 
 
@@ -136,12 +158,12 @@ def training_targets(wildcards):
     return [targets_file(task) for task in PLAN.training_tasks(wildcards.tuning)]
 
 
-def tune_flags(wildcards, input):
+def tune_flags(wildcards):
     model, settings = model_of(wildcards), CONFIG.tune
     stops = wildcards.tuning in settings.early_stop.tunings
     return flags(
-        task=input.tasks,
-        targets=input.targets,
+        task=training_task_files(wildcards),
+        targets=training_targets(wildcards),
         prompt=PLAN.tuned_on[wildcards.tuning],
         **settings.model_dump(exclude={"early_stop", "target_modules", "passes", "passes_of"}),
         passes=settings.passes_of.get(wildcards.tuning, settings.passes),
@@ -159,13 +181,13 @@ def tune_flags(wildcards, input):
 def adapter_of_run(wildcards):
     if wildcards.tuning == "base":
         return []
-    return f"results/adapters/{wildcards.model}/{wildcards.tuning}"
+    return [f"results/adapters/{wildcards.model}/{wildcards.tuning}"]
 
 
-def sample_flags(wildcards, input):
+def sample_flags(wildcards):
     model = model_of(wildcards)
     return flags(
-        adapter=input.adapter,
+        adapter=adapter_of_run(wildcards),
         **CONFIG.sample.model_dump(),
         dtype=model.dtype,
         leading_space=model.leading_space,
@@ -173,29 +195,35 @@ def sample_flags(wildcards, input):
     )
 
 
-def part_flags(wildcards, input):
-    return flags(part=list(input))
+def part_flags(wildcards):
+    return flags(part=parts_of_run(wildcards))
 
 
 # Stage `measure`.
 
 
-def files_of_model(pattern):
-    def files(wildcards):
-        return [pattern.format(model=wildcards.model, tuning=tuning) for tuning in PLAN.tunings]
-
-    return files
+def samples_of_model(wildcards):
+    return [f"results/samples/{wildcards.model}/{tuning}.parquet" for tuning in PLAN.tunings]
 
 
-def measure_flags(wildcards, input):
-    return flags(samples=input.samples, exact=input.exact, targets=input.targets, seed=CONFIG.seed)
+def exact_of_model(wildcards):
+    return [f"results/exact/{wildcards.model}/{tuning}.parquet" for tuning in PLAN.tunings]
 
 
-def metrics_flags(wildcards, input):
+def measure_flags(wildcards):
     return flags(
-        part=input.parts,
-        task=input.tasks,
-        targets=input.targets,
+        samples=samples_of_model(wildcards),
+        exact=exact_of_model(wildcards),
+        targets=targets_files(),
+        seed=CONFIG.seed,
+    )
+
+
+def metrics_flags(wildcards):
+    return flags(
+        part=metrics_parts(),
+        task=PLAN.task_files.values(),
+        targets=targets_files(),
         draws=CONFIG.sample.draws,
         seed=CONFIG.seed,
     )
@@ -209,8 +237,8 @@ def figure_numbers():
     return [1, 3] if {"names", "numbers"} <= set(PLAN.task_files) else [3]
 
 
-def tables_flags(wildcards, input):
-    return flags(record=input.records)
+def record_flags(wildcards):
+    return flags(record=model_records())
 
 
 def figure_1_samples(wildcards):
@@ -222,9 +250,5 @@ def figure_1_samples(wildcards):
     ]
 
 
-def figure_1_flags(wildcards, input):
-    return flags(record=input.records, samples=input.samples)
-
-
-def figure_3_flags(wildcards, input):
-    return flags(record=input.records)
+def figure_1_flags(wildcards):
+    return flags(record=model_records(), samples=figure_1_samples(wildcards))

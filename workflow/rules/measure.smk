@@ -3,9 +3,9 @@
 
 rule measure_model:
     input:
-        samples=files_of_model("results/samples/{model}/{tuning}.parquet"),
-        exact=files_of_model("results/exact/{model}/{tuning}.parquet"),
-        targets=[targets_file(task) for task in PLAN.task_files],
+        samples=samples_of_model,
+        exact=exact_of_model,
+        targets=targets_files(),
     output:
         "results/parts/{model}/metrics.parquet",
     log:
@@ -28,10 +28,10 @@ rule measure:
         parts=whole_stage(
             "measure",
             "measure_model",
-            expand("results/parts/{model}/metrics.parquet", model=CONFIG.models),
+            metrics_parts(),
         ),
         tasks=[str(file) for file in PLAN.task_files.values()],
-        targets=[targets_file(task) for task in PLAN.task_files],
+        targets=targets_files(),
         natural=rules.names.output.natural,
     output:
         "results/metrics.parquet",

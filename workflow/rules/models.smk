@@ -62,7 +62,7 @@ rule stand_in:
         runtime=120,
     params:
         folder=subpath(output[0], parent=True),
-        flags=flags(**CONFIG.stand_ins.model_dump()),
+        flags=stand_in_flags,
         code=fingerprint("stages.stand_in"),
     shell:
         "diffuselm stand-in --family {wildcards.family} --tasks {input.tasks} --words {input.words} "

@@ -38,7 +38,7 @@ rule tables:
     conda:
         ENVIRONMENT
     params:
-        flags=tables_flags,
+        flags=record_flags,
         folder=subpath(output[0], parent=True),
         code=fingerprint("stages.tables"),
     shell:
@@ -82,7 +82,7 @@ rule figure_3:
     conda:
         ENVIRONMENT
     params:
-        flags=figure_3_flags,
+        flags=record_flags,
         folder=subpath(output[0], parent=True),
         code=fingerprint("stages.figure_3"),
     shell:

@@ -7,7 +7,7 @@ localrules:
 
 rule targets:
     input:
-        whole_stage("targets", "targets_of_task", [targets_file(task) for task in PLAN.task_files]),
+        whole_stage("targets", "targets_of_task", targets_files()),
 
 
 rule targets_of_task:
