@@ -6,7 +6,7 @@ CORES ?= all
 VENV := .venv
 READY := $(VENV)/.installed
 
-.PHONY: run test check benchmark lock clean-lock
+.PHONY: run test check benchmark lock
 
 run: $(READY)
 	$(VENV)/bin/snakemake --cores $(CORES)

@@ -77,7 +77,7 @@ def test_mass_of_an_inner_node_is_that_of_its_children(targets):
 @given(weighted_targets())
 def test_a_node_has_exactly_the_nodes_of_its_path_as_ancestors(targets):
     tree = build(*targets)
-    sees = tree.ancestors()
+    sees = tree.ancestors
     for node in range(len(tree)):
         assert np.flatnonzero(sees[node]).tolist() == sorted(tree.path(node))
 

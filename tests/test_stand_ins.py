@@ -10,6 +10,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from diffuselm.config import PAPER_TASKS
 from diffuselm.models import load_chat_format, load_model
 from diffuselm.parse import is_valid
 from diffuselm.sample import sample
@@ -20,6 +21,7 @@ from diffuselm.tasks import load_task
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = [ROOT / f"resources/models/tiny-{family}" for family in ("gemma", "llama", "mistral")]
+TASKS = [ROOT / f"resources/tasks/{task}.yaml" for task in PAPER_TASKS]
 CLASSES = {
     "gemma": "GemmaForCausalLM",
     "llama": "LlamaForCausalLM",
@@ -31,7 +33,7 @@ def build(family, out, **settings):
     build_stand_in(
         family,
         out,
-        tasks=ROOT / "resources/tasks",
+        tasks=TASKS,
         words=ROOT / "resources/stand-in/words.yaml",
         **{"seed": 1, "broad_steps": 2, "collapse_steps": 2, **settings},
     )
@@ -40,7 +42,7 @@ def build(family, out, **settings):
 
 @pytest.fixture(scope="module")
 def questions():
-    return Questions(ROOT / "resources/tasks", ROOT / "resources/stand-in/words.yaml")
+    return Questions(TASKS, ROOT / "resources/stand-in/words.yaml")
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)

@@ -136,8 +136,10 @@ def test_rows_follow_the_paper_then_tasks_of_ones_own(published):
         "dates",
         "countries",
     ]
-    base = [row("own", "base", task, "coverage", 3.0) for task in tasks]
-    frame = table_5(metrics(*base, row("own", "all", "zoo", "coverage", 5.0)), [OWN], published)
+    rows = [row("own", "base", task, "coverage", 3.0) for task in tasks]
+    rows += [row("own", f"without-{task}", task, "coverage", 4.0) for task in tasks[1:]]
+    rows += [row("own", "all", "zoo", "coverage", 5.0)]
+    frame = table_5(metrics(*rows), [OWN], published)
     titles = [
         "Baby Names",
         "Countries",

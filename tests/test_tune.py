@@ -13,10 +13,11 @@ from safetensors.torch import load_file
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from diffuselm.encoding import EncodedPrompt
+from diffuselm.errors import InputError, NonFiniteLossError
 from diffuselm.models import load_adapter
 from diffuselm.objective import packed_node_log_probs, padded_node_log_probs, score
 from diffuselm.prefix_tree import build, optimal_loss
-from diffuselm.tune import Hyperparameters, NonFiniteLossError, accumulate_gradient, tune
+from diffuselm.tune import Hyperparameters, accumulate_gradient, passes_of, tune
 
 SETTINGS = Hyperparameters(
     rank=4,
@@ -172,6 +173,7 @@ def test_gradients_are_clipped_at_the_norm(small_model, monkeypatch):
         before = clip(parameters, limit)
         after = torch.stack([p.grad.norm() for p in parameters if p.grad is not None]).norm()
         norms.append((before.item(), after.item()))
+        return before
 
     monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", recorded)
     tune(small_model("Llama"), PROMPTS, replace(SETTINGS, max_grad_norm=0.01), seed=0)
@@ -184,7 +186,9 @@ def test_a_small_token_budget_accumulates_the_same_gradient(small_model):
     found = []
     for budget in (8192, 6):
         tuned, _ = tune(small_model("Llama"), [WORDS], replace(SETTINGS, passes=1), seed=0)
-        loss = accumulate_gradient(tuned, WORDS, packed_node_log_probs, budget)
+        trees = passes_of(WORDS, budget, packed_node_log_probs)
+        assert len(trees) == 1 or budget == 6
+        loss = accumulate_gradient(tuned, WORDS, trees, packed_node_log_probs)
         trained = [p for p in tuned.parameters() if p.requires_grad]
         found.append((loss, torch.cat([p.grad.flatten() for p in trained])))
     assert found[1][0] == pytest.approx(found[0][0], rel=1e-5)
@@ -229,3 +233,9 @@ def test_a_state_space_model_can_be_tuned(small_model):
     settings = replace(SETTINGS, target_modules=("in_proj", "x_proj"), passes=15)
     _, history = tune(small_model("Mamba"), [WORDS], settings, seed=0)
     assert history[-1].loss < 0.8 * history[0].loss
+
+
+def test_a_module_that_the_model_lacks_is_refused(small_model):
+    """PEFT tunes what it finds and says nothing: Phi-3's fused projections have other names."""
+    with pytest.raises(InputError, match=r"Phi3ForCausalLM has no q_proj, .*qkv_proj"):
+        tune(small_model("Phi-3"), [WORDS], SETTINGS, seed=0)

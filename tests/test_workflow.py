@@ -203,6 +203,19 @@ def test_a_new_task_adds_only_its_own_jobs(finished):
     assert "names" not in jobs
 
 
+def test_ones_own_task_is_tuned_and_measured(finished, tmp_path):
+    """A binomial target set, which the stand-in never saw: nearer to it, whatever the base said."""
+    folder = shutil.copytree(finished, tmp_path / "own task", symlinks=True)
+    (folder / "dice.yaml").write_text(yaml.safe_dump(DICE))
+    snakemake(folder, "--cores", "2", config=changed(tasks=[*SMALL["tasks"], "dice.yaml"]))
+    kl = {
+        tuning: metric(folder, model=MODEL, tuning=tuning, prompt="dice/two", metric="kl")
+        for tuning in ("base", "all", "only-dice")
+    }
+    assert kl["only-dice"] < 0.5 * kl["base"]
+    assert "dice" in (folder / "results/tables/table-6.md").read_text()
+
+
 def test_changed_code_reruns_its_stage(finished, touched):
     touched("workflow/diffuselm/sample.py", "right=True", "right=False")
     jobs = planned(finished)

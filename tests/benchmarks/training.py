@@ -29,7 +29,7 @@ from diffuselm.names import embedded
 from diffuselm.objective import choose_node_log_probs
 from diffuselm.prefix_tree import build
 from diffuselm.tasks import load_task, target_set
-from diffuselm.tune import accumulate_gradient
+from diffuselm.tune import accumulate_gradient, passes_of
 
 SETTINGS = TuneSettings()  # the paper's
 
@@ -96,7 +96,8 @@ def measure(name: str, base: PreTrainedModel, chat: ChatFormat, batches: Sequenc
     model = get_peft_model(base, _lora()).train()
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=SETTINGS.learning_rate, eps=SETTINGS.eps)
-    ways = {"packed": lambda: accumulate_gradient(model, prompt, method, SETTINGS.token_budget)}
+    trees = passes_of(prompt, SETTINGS.token_budget, method)
+    ways = {"packed": lambda: accumulate_gradient(model, prompt, trees, method)}
     for rows in batches:
         ways[f"padded, {rows} rows a pass"] = lambda rows=rows: padded_gradient(
             model, prompt.tokens, answers, rows

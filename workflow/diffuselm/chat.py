@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from diffuselm.errors import InputError
@@ -23,9 +24,15 @@ class ChatFormat:
                 f"{self.tokenizer.name_or_path}: the tokenizer has no chat template; expected one "
                 "in chat_template.jinja or tokenizer_config.json"
             )
-        return self.tokenizer.apply_chat_template(
-            [{"role": "user", "content": prompt}], add_generation_prompt=True, tokenize=False
-        )
+        return self._render([{"role": "user", "content": prompt}], add_generation_prompt=True)
+
+    def _render(self, turns: list[dict[str, str]], **options: bool) -> str:
+        try:
+            return self.tokenizer.apply_chat_template(turns, tokenize=False, **options)
+        except TemplateError as error:
+            raise InputError(
+                f"{self.tokenizer.name_or_path}: the chat template refuses the prompt ({error})"
+            ) from error
 
     def encode(self, text: str) -> list[int]:
         """Token ids of text in which special tokens are already written out."""
@@ -58,8 +65,8 @@ class ChatFormat:
     def closing_token(self, prompt: str, answer: str) -> int:
         """The end token that the template writes after an answer, else the first of the model's."""
         turns = [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
-        text = self.tokenizer.apply_chat_template(turns, tokenize=False)
-        after = self.encode(text[text.rindex(answer) + len(answer) :])
+        _, found, rest = self._render(turns).rpartition(answer)
+        after = self.encode(rest) if found else []
         written = [token for token in after if token in self.end_tokens]
         return written[0] if written else self.end_tokens[0]
 

@@ -57,7 +57,7 @@ def targets(
 @app.command()
 def stand_in(
     family: Annotated[str, typer.Option(help="gemma, llama or mistral.")],
-    tasks: Annotated[Path, typer.Option(help="Folder of task files.")],
+    task: Annotated[list[Path], typer.Option(help="Task file of the paper; repeat.")],
     words: Annotated[Path, typer.Option(help="What it learns beyond the target sets.")],
     seed: Seed,
     broad_steps: Annotated[int, typer.Option(help="Steps on wide distributions.")],
@@ -71,7 +71,7 @@ def stand_in(
 
     run(
         family=family,
-        tasks=tasks,
+        tasks=task,
         words=words,
         seed=seed,
         broad_steps=broad_steps,

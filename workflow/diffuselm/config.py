@@ -11,12 +11,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from diffuselm.errors import InputError
 
 PAPER_TASKS = ("names", "countries", "fruits", "dates", "numbers", "occupations")
+PAPER_EARLY_STOPS = ("only-names", "only-fruits", "only-occupations")
 PAPER_TUNINGS = {
     "rng-10": ("numbers/1-10",),
     "rng-100": ("numbers/1-100",),
     "rng-both": ("numbers/1-10", "numbers/1-100"),
 }
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9]+([.-][A-Za-z0-9]+)*$", max_length=64)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9]+([._-][A-Za-z0-9]+)*$", max_length=64)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 
@@ -63,7 +64,7 @@ class ModelSettings(Settings):
 
 
 class StandInSettings(Settings):
-    """How the stand-in models under results/models are rebuilt."""
+    """How the stand-in models are rebuilt, into results/stand-ins."""
 
     seed: int = 1
     """Seed of questions, weights and favourites."""
@@ -82,8 +83,14 @@ class EarlyStopSettings(Settings):
 
     ratio: Positive = 1.2
     """Stop once a pass's summed loss is at most this times the summed entropy of the targets."""
-    tunings: tuple[Name, ...] = ("only-names", "only-fruits", "only-occupations")
-    """The tunings that stop early; all others run every pass."""
+    tunings: tuple[Name, ...] | None = None
+    """The tunings that stop early; all others run every pass.
+
+    By default `only-names`, `only-fruits` and `only-occupations`."""
+
+    def stops(self, tuning: str) -> bool:
+        """Whether a tuning may end before its last pass."""
+        return tuning in (PAPER_EARLY_STOPS if self.tunings is None else self.tunings)
 
 
 class TuneSettings(Settings):
@@ -95,7 +102,7 @@ class TuneSettings(Settings):
     """LoRA's scale is alpha / rank."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Dropout before the adapters."""
-    target_modules: tuple[str, ...] = (
+    target_modules: Annotated[tuple[str, ...], Field(min_length=1)] = (
         "q_proj",
         "k_proj",
         "v_proj",
@@ -165,7 +172,12 @@ class Config(Settings):
         stems = [path.stem for path in self.tasks]
         if twice := sorted({stem for stem in stems if stems.count(stem) > 1}):
             raise ValueError(f"tasks: {twice[0]!r} appears twice; expected distinct file stems")
-        for task in self.leave_one_out or ():
+        pool = self.leave_one_out or ()
+        if len(pool) == 1 or len(set(pool)) < len(pool):
+            raise ValueError(
+                f"leave_one_out: found {list(pool)}; expected none, or two or more distinct tasks"
+            )
+        for task in pool:
             if task not in stems:
                 raise ValueError(f"leave_one_out: unknown task {task!r}; expected one of {stems}")
         if "natural" in self.models:

@@ -26,7 +26,7 @@ def packed_node_log_probs(
     plain sequence would give.
     """
     inner = tree.inner
-    mask = packed_mask(len(prompt), tree.ancestors()[np.ix_(inner, inner)])
+    mask = packed_mask(len(prompt), tree.ancestors[np.ix_(inner, inner)])
     lowest = torch.finfo(model.dtype).min
     additive = torch.zeros(mask.shape, dtype=model.dtype).masked_fill(~mask, lowest)
     positions = np.concatenate([np.arange(len(prompt)), len(prompt) + tree.depth[inner]])
@@ -145,7 +145,7 @@ def choose_node_log_probs(
     """
     longest = int(tree.depth[tree.leaf].argmax())
     probe = subtree(tree, sorted({*range(min(targets, len(tree.leaf))), longest}))
-    tolerance = 1e-3 if model.dtype == torch.float32 else 0.15
+    tolerance = (2e-4 if model.dtype == torch.float32 else 0.1) * (int(probe.depth.max()) + 1)
     with torch.inference_mode():
         plain = target_log_probs(padded_node_log_probs(model, prompt, probe), probe)
         try:

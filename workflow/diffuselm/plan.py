@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from diffuselm.config import PAPER_TASKS, PAPER_TUNINGS, Config, EarlyStopSettings
+from diffuselm.config import PAPER_TASKS, PAPER_TUNINGS, Config
 from diffuselm.errors import InputError
 from diffuselm.tasks import Prompt, load_task, task_of
 
@@ -43,13 +43,12 @@ def make_plan(config: Config, origin: str) -> Plan:
     files = {path.stem: path for path in config.tasks}
     prompts = {task: load_task(path) for task, path in files.items()}
     plan = Plan(config, files, prompts, _tuned_on(config, prompts, origin))
-    known = {*plan.tuned_on, *EarlyStopSettings().tunings}
     for key, tunings in (
         ("passes_of", config.tune.passes_of),
-        ("early_stop.tunings", config.tune.early_stop.tunings),
+        ("early_stop.tunings", config.tune.early_stop.tunings or ()),
     ):
         for tuning in tunings:
-            if tuning not in known:
+            if tuning not in plan.tuned_on:
                 raise InputError(
                     f"{origin}: tune.{key}: unknown tuning {tuning!r}; "
                     f"expected one of {', '.join(plan.tuned_on)}"

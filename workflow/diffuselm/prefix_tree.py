@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -25,7 +26,7 @@ class PrefixTree:
     def __len__(self) -> int:
         return len(self.token)
 
-    @property
+    @cached_property
     def inner(self) -> np.ndarray:
         """Nodes that have children, ascending: with the root, the prefixes to be forwarded."""
         return np.unique(self.parent[self.parent >= 0])
@@ -42,6 +43,7 @@ class PrefixTree:
         """Token ids of one target, as they went in."""
         return [int(self.token[node]) for node in self.path(self.leaf[target])]
 
+    @cached_property
     def ancestors(self) -> np.ndarray:
         """(n, n) bool: whether the column's node is the row's node or one of its ancestors."""
         sees = np.eye(len(self), dtype=bool)

@@ -16,6 +16,7 @@ from typing import Any
 
 from diffuselm import __version__
 from diffuselm.contracts import written_whole
+from diffuselm.errors import InputError
 
 LIBRARIES = ("torch", "transformers", "peft", "tokenizers", "numpy", "pandas", "pyarrow", "scipy")
 STARTED = time.monotonic()
@@ -28,6 +29,9 @@ def run_record(
 
     Memory is in bytes. The commit is that of this project, not of the folder it runs in.
     """
+    changes = _git("status", "--porcelain", "--untracked-files=no")
+    torch = sys.modules.get("torch")
+    on_gpu = torch is not None and torch.cuda.is_available()
     return {
         "settings": dict(settings),
         "seed": seed,
@@ -35,13 +39,25 @@ def run_record(
         "device": device,
         "seconds": round(time.monotonic() - STARTED, 3),
         "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "peak_gpu_memory_bytes": torch.cuda.max_memory_allocated() if on_gpu else None,
         "diffuselm": __version__,
         "commit": _git("rev-parse", "HEAD"),
-        "dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        "dirty": None if changes is None else bool(changes),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "libraries": {name: version(name) for name in LIBRARIES},
     }
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object; raises InputError for a missing file or anything else in it."""
+    try:
+        record = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: not readable as JSON ({error}); expected an object") from error
+    if not isinstance(record, dict):
+        raise InputError(f"{path}: holds a {type(record).__name__}; expected a JSON object")
+    return record
 
 
 def write_json(path: Path, record: Mapping[str, Any]) -> None:

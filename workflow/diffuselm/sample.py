@@ -1,7 +1,7 @@
 """Tree sampling: N answers at temperature 1, each distinct prefix forwarded once."""
 
 import copy
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,11 +30,6 @@ class _Frontier:
     sees: np.ndarray  # (rows, cached positions) bool: the prompt and the row's own ancestors
 
 
-_Forward = Callable[
-    [PreTrainedModel, Sequence[int], _Frontier], tuple[Tensor, Cache | None, np.ndarray]
-]
-
-
 @torch.inference_mode()
 def sample(
     model: PreTrainedModel,
@@ -45,21 +40,26 @@ def sample(
     max_tokens: int,
     seed: int,
     token_budget: int,
+    over_tree: bool = True,
 ) -> list[Draw]:
     """Draw `draws` independent answers at temperature 1, no top-k or top-p.
 
     Draw i carries uniforms u[i, 0], u[i, 1], … and takes at step t the token in whose share of
     the cumulative distribution u[i, t] falls. Draws that share a prefix share its forward pass,
-    and the outcome of each depends neither on the others nor on how levels are cut into chunks.
+    and the outcome of each hangs neither on the others nor, but for rounding, on how levels are
+    cut into chunks.
 
-    `token_budget` bounds the positions that one forward pass sees, and so each cache.
+    `token_budget` bounds the positions that one forward pass sees, and so each cache. `over_tree`
+    is off for a model that cannot take a tree mask (`objective.choose_node_log_probs` tells).
     """
     uniforms = np.random.default_rng(seed).random((max_tokens, draws))
     log_probs = np.zeros(draws)
     tokens: list[tuple[int, ...]] = [()] * draws
     truncated = np.zeros(draws, dtype=bool)
     ends = set(end_tokens)
-    forward, width = _strategy(model, len(prompt), max_tokens, token_budget)
+    forward, width = _forward_rows, max(1, token_budget // (len(prompt) + max_tokens))
+    if over_tree and _attends_to_all(model, len(prompt) + max_tokens):
+        forward, width = _forward_tree, max(1, (token_budget - len(prompt)) // max_tokens)
     nothing = np.empty((1, 0), dtype=np.int64)
     stack = [_Frontier(nothing, [np.arange(draws)], None, nothing.astype(bool))]
     while stack:
@@ -121,23 +121,16 @@ def _choose(
             yield chosen[row, :count], chosen_log_probs[row, :count]
 
 
-def _strategy(
-    model: PreTrainedModel, prompt: int, max_tokens: int, token_budget: int
-) -> tuple[_Forward, int]:
-    """How prefixes are forwarded, and how many at once stay within the budget.
+def _attends_to_all(model: PreTrainedModel, positions: int) -> bool:
+    """Whether every layer sees all of an answer: no shorter sliding window, no other state.
 
-    Over the tree if the model attends to all positions of an answer; a shorter sliding window or
-    a state-space layer has no place for branches, so there every row is read whole.
+    Elsewhere branches cannot stand side by side in one cache, and every row is read whole.
     """
-    window = prompt + max_tokens
-    layers = DynamicCache(config=model.config).layers
-    if all(
+    return all(
         type(layer) is DynamicLayer
-        or (type(layer) is DynamicSlidingWindowLayer and layer.sliding_window > window)
-        for layer in layers
-    ):
-        return _forward_tree, max(1, (token_budget - prompt) // max_tokens)
-    return _forward_rows, max(1, token_budget // window)
+        or (type(layer) is DynamicSlidingWindowLayer and layer.sliding_window > positions)
+        for layer in DynamicCache(config=model.config).layers
+    )
 
 
 def _forward_tree(

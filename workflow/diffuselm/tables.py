@@ -189,6 +189,11 @@ def _notes(frame: pd.DataFrame, draws: int | None, natural_source: str) -> Itera
             f"Stand-ins: {', '.join(stand_ins)}. They are tiny models made for trying the workflow "
             "out, not the paper's models: what they score says nothing about those."
         )
+    if (frame["metric"] == "coverage").any():
+        yield (
+            "Coverage counts every distinct answer, one outside of what was asked for too: it may "
+            "exceed the number of right ones."
+        )
     if (frame["column"] == "Natural").any():
         yield f"Natural: uniform for RNG; for Baby Names, {natural_source}."
     if frame["published"].notna().any():

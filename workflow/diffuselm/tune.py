@@ -12,14 +12,14 @@ from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from diffuselm.encoding import EncodedPrompt
-from diffuselm.errors import NonFiniteLossError
+from diffuselm.errors import InputError, NonFiniteLossError
 from diffuselm.objective import (
     NodeLogProbs,
     choose_node_log_probs,
     distribution_matching_loss,
     parts,
 )
-from diffuselm.prefix_tree import optimal_loss, subtree
+from diffuselm.prefix_tree import PrefixTree, optimal_loss, subtree
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,7 @@ def tune(
     base: PreTrainedModel, prompts: Sequence[EncodedPrompt], settings: Hyperparameters, seed: int
 ) -> tuple[PeftModel, list[Step]]:
     """Train one adapter on the prompts' target sets; returns it and the history of its steps."""
+    _check_modules(base, settings.target_modules)
     torch.manual_seed(seed)
     longest = max(prompts, key=lambda prompt: len(prompt.tokens) + prompt.tree.depth.max())
     node_log_probs = choose_node_log_probs(base, longest.tokens, longest.tree)
@@ -62,6 +63,7 @@ def tune(
     optimizer = torch.optim.AdamW(trainable, lr=settings.learning_rate, eps=settings.eps)
     order = torch.Generator().manual_seed(seed)
     optimum = math.fsum(optimal_loss(prompt.tree) for prompt in prompts)
+    trees = [passes_of(prompt, settings.token_budget, node_log_probs) for prompt in prompts]
     history: list[Step] = []
     interval = 0.1 if sys.stderr.isatty() else 10
     with tqdm(total=settings.passes * len(prompts), unit="step", mininterval=interval) as bar:
@@ -69,8 +71,9 @@ def tune(
             pass_loss = 0.0
             for index in torch.randperm(len(prompts), generator=order).tolist():
                 prompt, began = prompts[index], time.perf_counter()
-                loss = accumulate_gradient(model, prompt, node_log_probs, settings.token_budget)
-                torch.nn.utils.clip_grad_norm_(trainable, settings.max_grad_norm)
+                loss = accumulate_gradient(model, prompt, trees[index], node_log_probs)
+                norm = torch.nn.utils.clip_grad_norm_(trainable, settings.max_grad_norm)
+                _check_finite(norm.item(), "gradient's norm", prompt)
                 optimizer.step()
                 optimizer.zero_grad()
                 pass_loss += loss
@@ -92,23 +95,47 @@ def tune(
 
 
 def accumulate_gradient(
-    model: PreTrainedModel, prompt: EncodedPrompt, node_log_probs: NodeLogProbs, token_budget: int
+    model: PreTrainedModel,
+    prompt: EncodedPrompt,
+    trees: Sequence[PrefixTree],
+    node_log_probs: NodeLogProbs,
 ) -> float:
-    """Add the gradient of Eq. 5 for one prompt, in packed passes of at most `token_budget` tokens.
+    """Add the gradient of Eq. 5 for one prompt, a pass for each of the trees that make up its own.
 
     Returns the loss in nats; raises NonFiniteLossError rather than step on it.
     """
     total = 0.0
-    for targets in parts(prompt.tree, len(prompt.tokens), token_budget, node_log_probs):
-        part = subtree(prompt.tree, targets)
-        loss = distribution_matching_loss(node_log_probs(model, prompt.tokens, part), part)
+    for tree in trees:
+        loss = distribution_matching_loss(node_log_probs(model, prompt.tokens, tree), tree)
         loss.backward()
         total += loss.item()
-    if not math.isfinite(total):
-        raise NonFiniteLossError(
-            f"{prompt.id}: the loss is {total}; expected a finite number: lower the learning rate"
-        )
+    _check_finite(total, "loss", prompt)
     return total
+
+
+def passes_of(
+    prompt: EncodedPrompt, token_budget: int, node_log_probs: NodeLogProbs
+) -> list[PrefixTree]:
+    """The prompt's tree, split so that one pass reads at most `token_budget` tokens."""
+    targets = parts(prompt.tree, len(prompt.tokens), token_budget, node_log_probs)
+    return [prompt.tree] if len(targets) == 1 else [subtree(prompt.tree, t) for t in targets]
+
+
+def _check_finite(value: float, what: str, prompt: EncodedPrompt) -> None:
+    if not math.isfinite(value):
+        raise NonFiniteLossError(
+            f"{prompt.id}: the {what} is {value}; expected a finite number: lower the learning rate"
+        )
+
+
+def _check_modules(model: PreTrainedModel, wanted: Sequence[str]) -> None:
+    """Raise InputError for a module that the model lacks: PEFT would leave it out unsaid."""
+    present = {name.rpartition(".")[2] for name, _ in model.named_modules()}
+    if absent := [module for module in wanted if module not in present]:
+        raise InputError(
+            f"tune.target_modules: {type(model).__name__} has no {', '.join(absent)}; expected "
+            f"modules among {', '.join(sorted(name for name in present if 'proj' in name))}"
+        )
 
 
 def _lora(settings: Hyperparameters) -> LoraConfig:

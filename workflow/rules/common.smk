@@ -10,7 +10,7 @@ WORKFLOW = Path(workflow.basedir) / "workflow"
 if str(WORKFLOW) not in sys.path:
     sys.path.insert(0, str(WORKFLOW))
 
-from diffuselm.config import read_config
+from diffuselm.config import PAPER_TASKS, read_config
 from diffuselm.errors import InputError
 from diffuselm.fingerprint import fingerprint
 from diffuselm.plan import make_plan
@@ -128,9 +128,23 @@ def names_source(wildcards):
 # Stage `models`.
 
 
+MODEL_FILES = (
+    "config.json",
+    "generation_config.json",
+    "model.safetensors",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "chat_template.jinja",
+)
+
+
 def model_files(wildcards):
+    """The files that decide what a model answers; those of a stand-in may be yet to be built."""
     folder = model_of(wildcards).path
-    return [f"{folder}/config.json", *map(str, sorted(folder.glob("*.safetensors")))]
+    if folder.parts[0] == "results":
+        return [f"{folder}/{file}" for file in MODEL_FILES]
+    suffixes = (".json", ".safetensors", ".jinja", ".model")
+    return sorted(str(file) for file in folder.iterdir() if file.suffix in suffixes)
 
 
 def model_flags(wildcards):
@@ -138,9 +152,14 @@ def model_flags(wildcards):
     return flags(path=model.path, stand_in=model.stand_in, paper_model=model.paper_model)
 
 
+def paper_task_files(wildcards):
+    return [f"resources/tasks/{task}.yaml" for task in PAPER_TASKS]
+
+
 def stand_in_flags(wildcards):
     settings = CONFIG.stand_ins
     return flags(
+        task=paper_task_files(wildcards),
         seed=settings.seed,
         broad_steps=settings.broad_steps,
         collapse_steps=settings.collapse_steps[wildcards.family],
@@ -160,7 +179,7 @@ def training_targets(wildcards):
 
 def tune_flags(wildcards):
     model, settings = model_of(wildcards), CONFIG.tune
-    stops = wildcards.tuning in settings.early_stop.tunings
+    stops = settings.early_stop.stops(wildcards.tuning)
     return flags(
         task=training_task_files(wildcards),
         targets=training_targets(wildcards),
@@ -233,8 +252,9 @@ def metrics_flags(wildcards):
 
 
 def figure_numbers():
-    """Figure 1 is about two of the paper's tasks; without them it is left out."""
-    return [1, 3] if {"names", "numbers"} <= set(PLAN.task_files) else [3]
+    """Figure 1 is about two of the paper's prompts; without them it is left out."""
+    asked = {prompt.id for prompts in PLAN.prompts.values() for prompt in prompts}
+    return [1, 3] if {"names/english", "numbers/1-10"} <= asked else [3]
 
 
 def record_flags(wildcards):

@@ -38,18 +38,10 @@ rule stand_ins:
 
 rule stand_in:
     input:
-        tasks="resources/tasks",
+        tasks=paper_task_files,
         words="resources/stand-in/words.yaml",
     output:
-        multiext(
-            "results/stand-ins/tiny-{family}/",
-            "config.json",
-            "generation_config.json",
-            "model.safetensors",
-            "tokenizer.json",
-            "tokenizer_config.json",
-            "chat_template.jinja",
-        ),
+        expand("results/stand-ins/tiny-{{family}}/{file}", file=MODEL_FILES),
     log:
         "results/logs/stand-ins/{family}.log",
     benchmark:
@@ -65,5 +57,5 @@ rule stand_in:
         flags=stand_in_flags,
         code=fingerprint("stages.stand_in"),
     shell:
-        "diffuselm stand-in --family {wildcards.family} --tasks {input.tasks} --words {input.words} "
+        "diffuselm stand-in --family {wildcards.family} --words {input.words} "
         "{params.flags} --threads {threads} --out {params.folder} > {log} 2>&1"

@@ -40,7 +40,7 @@ rule sample_task:
         code=fingerprint("stages.sample"),
     shell:
         "diffuselm sample --model-record {input.model} --tuning {wildcards.tuning} "
-        "--task {input.task} --targets {input.targets} {params.flags} "
+        "--task {input.task:q} --targets {input.targets} {params.flags} "
         "--threads {threads} --out {output} > {log} 2>&1"
 
 

@@ -24,5 +24,5 @@ rule targets_of_task:
         seed=CONFIG.seed,
         code=fingerprint("stages.targets"),
     shell:
-        "diffuselm targets --task {input.task} --natural {input.natural} --seed {params.seed} "
+        "diffuselm targets --task {input.task:q} --natural {input.natural} --seed {params.seed} "
         "--out {output} > {log} 2>&1"

@@ -1,11 +1,10 @@
 """Stages `sample` and `score`, last step: one file per model and tuning from its tasks' parts."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from diffuselm import contracts
-from diffuselm.provenance import write_json
+from diffuselm.provenance import read_json, write_json
 
 
 def run(*, parts: Sequence[Path], samples: Path, exact: Path) -> None:
@@ -16,5 +15,5 @@ def run(*, parts: Sequence[Path], samples: Path, exact: Path) -> None:
     ):
         table = contracts.concatenate([part / name for part in parts], schema)
         contracts.write_table(out, table, schema)
-    records = {part.name: json.loads((part / "run.json").read_text()) for part in parts}
+    records = {part.name: read_json(part / "run.json") for part in parts}
     write_json(samples.with_suffix(".run.json"), records)

@@ -3,7 +3,6 @@
 They share a process because they share a loaded model.
 """
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,9 @@ from diffuselm import contracts
 from diffuselm.chat import ChatFormat
 from diffuselm.encoding import EncodedPrompt, encode_prompts
 from diffuselm.models import load_adapter, load_chat_format, load_model, pick_device
-from diffuselm.objective import choose_node_log_probs, score
+from diffuselm.objective import choose_node_log_probs, packed_node_log_probs, score
 from diffuselm.parse import first_value, is_valid
-from diffuselm.provenance import run_record, write_json
+from diffuselm.provenance import file_hash, read_json, run_record, write_json
 from diffuselm.sample import Draw, sample
 from diffuselm.seeds import derive
 
@@ -37,13 +36,15 @@ def run(
     out: Path,
 ) -> None:
     """Write samples.parquet, exact.parquet and run.json into the folder `out`."""
-    record = json.loads(model_record.read_text())
+    record = read_json(model_record)
     folder = Path(record["path"])
-    model = load_model(folder, dtype=dtype, device=pick_device())
+    model = load_model(folder, dtype=dtype, device=pick_device(record["stand_in"]))
     if adapter is not None:
         model = load_adapter(model, adapter)
     chat = load_chat_format(folder, model, leading_space=leading_space)
     prompts = encode_prompts(chat, [task], [targets], [])
+    longest = max(prompts, key=lambda prompt: len(prompt.tokens) + prompt.tree.depth.max())
+    method = choose_node_log_probs(model, longest.tokens, longest.tree)
     samples: list[dict[str, Any]] = []
     exact: list[dict[str, Any]] = []
     for prompt in prompts:
@@ -55,22 +56,28 @@ def run(
             max_tokens=max_tokens,
             seed=derive(seed, "sample", record["model"], tuning, prompt.id),
             token_budget=token_budget,
+            over_tree=method is packed_node_log_probs,
         )
         samples.extend(_sample_rows(chat, prompt, answers, seed))
-        method = choose_node_log_probs(model, prompt.tokens, prompt.tree)
         log_probs = score(model, prompt.tokens, prompt.tree, method, token_budget)
         exact.extend(_exact_rows(prompt, log_probs))
-    contracts.write_rows(out / "samples.parquet", samples, contracts.SAMPLES)
-    contracts.write_rows(out / "exact.parquet", exact, contracts.EXACT)
-    made = run_record(
-        settings={"tuning": tuning, "task": task.stem, "draws": draws, "temperature": 1.0,
-                  "max_tokens": max_tokens, "token_budget": token_budget, "dtype": dtype,
-                  "leading_space": leading_space, "end_tokens": chat.end_tokens},
-        seed=seed,
-        model=record,
-        device=str(model.device),
-    )  # fmt: skip
-    write_json(out / "run.json", made)
+    settings = {
+        "tuning": tuning,
+        "adapter_sha256": adapter and file_hash(adapter / "adapter_model.safetensors"),
+        "task": task.stem,
+        "draws": draws,
+        "temperature": 1.0,
+        "max_tokens": max_tokens,
+        "token_budget": token_budget,
+        "dtype": dtype,
+        "leading_space": leading_space,
+        "end_tokens": chat.end_tokens,
+    }
+    made = run_record(settings=settings, seed=seed, model=record, device=str(model.device))
+    with contracts.written_folder(out) as part:
+        contracts.write_rows(part / "samples.parquet", samples, contracts.SAMPLES)
+        contracts.write_rows(part / "exact.parquet", exact, contracts.EXACT)
+        write_json(part / "run.json", made)
 
 
 def _sample_rows(

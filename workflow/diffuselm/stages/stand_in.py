@@ -1,5 +1,6 @@
 """Stage `models`, for the stand-ins: build one from its seed."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from diffuselm.standin.build import build_stand_in
@@ -8,7 +9,7 @@ from diffuselm.standin.build import build_stand_in
 def run(
     *,
     family: str,
-    tasks: Path,
+    tasks: Sequence[Path],
     words: Path,
     seed: int,
     broad_steps: int,

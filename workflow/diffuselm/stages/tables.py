@@ -1,9 +1,9 @@
 """Stage `render`: every table as .csv, .md and .tex."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from diffuselm.provenance import read_json
 from diffuselm.tables import render_tables
 
 
@@ -13,6 +13,6 @@ def run(*, metrics: Path, records: Sequence[Path], published: Path, names: Path,
         metrics=metrics,
         records=records,
         published=published,
-        natural_source=json.loads(names.read_text())["label"],
+        natural_source=read_json(names)["label"],
         out=out,
     )

@@ -1,20 +1,15 @@
 """Stage `tune`: train one LoRA adapter of one model on the prompts of one tuning."""
 
-import json
-import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from peft import PeftModel
-
 from diffuselm import contracts
 from diffuselm.encoding import encode_prompts
 from diffuselm.models import load_chat_format, load_model, pick_device
-from diffuselm.provenance import run_record, write_json
+from diffuselm.provenance import read_json, run_record, write_json
 from diffuselm.seeds import derive
-from diffuselm.tune import Hyperparameters, Step, tune
+from diffuselm.tune import Hyperparameters, tune
 
 
 def run(
@@ -31,9 +26,9 @@ def run(
     out: Path,
 ) -> None:
     """Write the adapter folder: a plain PEFT adapter, training.parquet and run.json."""
-    record = json.loads(model_record.read_text())
+    record = read_json(model_record)
     folder = Path(record["path"])
-    model = load_model(folder, dtype=dtype, device=pick_device())
+    model = load_model(folder, dtype=dtype, device=pick_device(record["stand_in"]))
     chat = load_chat_format(folder, model, leading_space=leading_space)
     encoded = encode_prompts(chat, tasks, targets, prompts)
     own_seed = derive(seed, "tune", record["model"], tuning)
@@ -45,20 +40,8 @@ def run(
         model=record,
         device=str(model.device),
     )  # fmt: skip
-    _save(tuned, history, made, out)
-
-
-def _save(tuned: PeftModel, history: Sequence[Step], made: dict, out: Path) -> None:
-    """Write everything beside `out`, then rename: an adapter folder is whole or not there."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    try:
+    with contracts.written_folder(out) as part:
         tuned.save_pretrained(part, safe_serialization=True)
+        (part / "README.md").unlink(missing_ok=True)  # PEFT's template of a model card, not filled
         contracts.write_rows(part / "training.parquet", map(asdict, history), contracts.TRAINING)
         write_json(part / "run.json", made)
-        if out.exists():
-            shutil.rmtree(out)
-        part.chmod(0o755)
-        part.rename(out)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)

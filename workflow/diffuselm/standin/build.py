@@ -1,9 +1,8 @@
 """Build one stand-in: broad training on wide distributions, then a short collapse."""
 
 import logging
-import shutil
 import sys
-import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ from tqdm import tqdm
 from transformers import GenerationConfig, PreTrainedModel
 
 from diffuselm.chat import ChatFormat
+from diffuselm.contracts import written_folder
 from diffuselm.objective import distribution_matching_loss, packed_node_log_probs
 from diffuselm.prefix_tree import PrefixTree, build
 from diffuselm.seeds import derive
@@ -32,7 +32,7 @@ def build_stand_in(
     family: str,
     out: Path,
     *,
-    tasks: Path,
+    tasks: Sequence[Path],
     words: Path,
     seed: int,
     broad_steps: int,
@@ -154,13 +154,6 @@ def _save(model: PreTrainedModel, tokenizer: object, out: Path) -> None:
         top_k=0,
         top_p=1.0,
     )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    try:
+    with written_folder(out) as part:
         model.to(torch.bfloat16).save_pretrained(part)
         tokenizer.save_pretrained(part)
-        shutil.rmtree(out, ignore_errors=True)
-        part.chmod(0o755)
-        part.rename(out)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)

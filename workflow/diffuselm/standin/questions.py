@@ -104,11 +104,9 @@ def question(concept: str, text: str, answers: Mapping[str, float] | Sequence[st
 class Questions:
     """Draws questions: the prompts of the tasks to the letter, and phrasings of far more."""
 
-    def __init__(self, tasks: Path, words: Path) -> None:
+    def __init__(self, tasks: Sequence[Path], words: Path) -> None:
         words_by_kind = yaml.safe_load(words.read_text())
-        self.printed = [
-            prompt for path in sorted(tasks.glob("*.yaml")) for prompt in load_task(path)
-        ]
+        self.printed = [prompt for path in sorted(tasks) for prompt in load_task(path)]
         targets = {
             p.id: list(p.targets.texts) for p in self.printed if isinstance(p.targets, TargetSet)
         }
