@@ -5,7 +5,10 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 NOT_LOCKED = {"pip"}
-LOCK = "# Exact versions of everything, written by `make lock` from requirements.in.\n"
+LOCK = """\
+# Exact versions, written by `make lock` from requirements.in. PyTorch's own CUDA libraries are not
+# listed: its build for the machine pins them, or does without.
+"""
 CONDA = """\
 # The same versions as requirements.lock, for `snakemake --sdm conda`; written by `make lock`.
 channels:

@@ -88,7 +88,14 @@ def padded_gradient(
     return total
 
 
-def measure(name: str, base: PreTrainedModel, chat: ChatFormat, batches: Sequence[int], n: int):
+def measure(
+    name: str,
+    base: PreTrainedModel,
+    chat: ChatFormat,
+    batches: Sequence[int],
+    n: int,
+    token_budget: int,
+) -> None:
     """Print the seconds of a step both ways, their ratio, and how far the gradients differ."""
     prompt, answers = names_prompt(chat)
     method = choose_node_log_probs(base, prompt.tokens, prompt.tree)
@@ -96,7 +103,7 @@ def measure(name: str, base: PreTrainedModel, chat: ChatFormat, batches: Sequenc
     model = get_peft_model(base, _lora()).train()
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=SETTINGS.learning_rate, eps=SETTINGS.eps)
-    trees = passes_of(prompt, SETTINGS.token_budget, method)
+    trees = passes_of(prompt, token_budget, method)
     ways = {"packed": lambda: accumulate_gradient(model, prompt, trees, method)}
     for rows in batches:
         ways[f"padded, {rows} rows a pass"] = lambda rows=rows: padded_gradient(
@@ -104,8 +111,9 @@ def measure(name: str, base: PreTrainedModel, chat: ChatFormat, batches: Sequenc
         )
     gradients = {way: _gradient(trained, run) for way, run in ways.items()}  # also warms up
     seconds = {way: [] for way in ways}
-    for _ in range(n):
-        for way, run in ways.items():
+    # Each way for itself, as training goes: the freed memory of one would slow the other's steps.
+    for way, run in ways.items():
+        for _ in range(n):
             began = time.perf_counter()
             run()
             torch.nn.utils.clip_grad_norm_(trained, SETTINGS.max_grad_norm)
@@ -157,20 +165,22 @@ def main() -> None:
     """Read the arguments and measure both models."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", type=Path, default=ROOT / "resources" / "models" / "tiny-llama")
-    parser.add_argument("--repeats", type=int, default=5, help="steps of the stand-in")
+    parser.add_argument("--repeats", type=int, default=9, help="steps of the stand-in")
     parser.add_argument(
         "--wide-repeats", type=int, default=1, help="of the wide model; 0 leaves it out"
     )
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--token-budget", type=int, default=SETTINGS.token_budget)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     base = load_model(arguments.model, dtype="float32", device="cpu")
     chat = load_chat_format(arguments.model, base, leading_space=False)
-    measure(arguments.model.name, base, chat, (20, 200), arguments.repeats)
+    budget = arguments.token_budget
+    measure(arguments.model.name, base, chat, (20, 200), arguments.repeats, budget)
     if arguments.wide_repeats:
         wide = wide_model(len(chat.tokenizer))
         # A single batch of 200 rows would hold about 10 GB of activations here.
-        measure("1024 wide, 8 layers", wide, chat, (20,), arguments.wide_repeats)
+        measure("1024 wide, 8 layers", wide, chat, (20,), arguments.wide_repeats, budget)
 
 
 if __name__ == "__main__":
