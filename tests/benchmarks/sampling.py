@@ -73,7 +73,7 @@ def generated_answers(
 def main() -> None:
     """Read the arguments, time both ways in turn, and print them side by side."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", type=Path, default=ROOT / "resources" / "models" / "tiny-llama")
+    parser.add_argument("--model", type=Path, default=ROOT / "resources" / "models" / "tiny-gemma")
     parser.add_argument("--draws", type=int, default=1000)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
