@@ -265,3 +265,24 @@ def test_a_tuned_model_is_sampled_through_its_adapter(small_model):
     found = [answer.tokens for answer in draw(tuned, 100)]
     assert found == naive(tuned, 100, (END,), 4, seed=1)
     assert found != base
+
+
+def test_a_model_that_cannot_take_a_tree_mask_is_read_by_rows(small_model):
+    """The same draws, without a cache or a mask of ours."""
+    model, asked = small_model("Llama", **SMALL), []
+    expected = draw(model, 100)
+    model.register_forward_pre_hook(
+        lambda _, args, kwargs: asked.append(set(kwargs)), with_kwargs=True
+    )
+    found = sample(
+        model,
+        PROMPT,
+        100,
+        end_tokens=(END,),
+        max_tokens=4,
+        seed=1,
+        token_budget=4096,
+        over_tree=False,
+    )
+    assert [answer.tokens for answer in found] == [answer.tokens for answer in expected]
+    assert not set.union(*asked) & {"past_key_values", "attention_mask"}
