@@ -22,6 +22,7 @@ check: $(READY)
 benchmark: $(READY)
 	$(VENV)/bin/python tests/benchmarks/training.py
 	$(VENV)/bin/python tests/benchmarks/sampling.py
+	$(VENV)/bin/python tests/benchmarks/biographies.py
 
 $(READY): envs/requirements.lock
 	$(PYTHON) -m venv $(VENV)

@@ -17,6 +17,13 @@ include: "workflow/rules/targets.smk"
 include: "workflow/rules/models.smk"
 include: "workflow/rules/tune.smk"
 include: "workflow/rules/sample.smk"
+
+
+if CONFIG.mt_bench:
+
+    include: "workflow/rules/mt_bench.smk"
+
+
 include: "workflow/rules/measure.smk"
 include: "workflow/rules/render.smk"
 

@@ -131,6 +131,47 @@ def test_a_leading_space_mends_it(merges):
     assert is_valid(text, ended=True)
 
 
+OPENING = "{Ada Ley}\n{Female}\n"
+
+
+@pytest.mark.parametrize("format_", [GEMMA_CHAT, LLAMA_CHAT, MISTRAL_CHAT])
+def test_an_opening_is_read_whole_and_without_an_end(format_):
+    [ids] = format_.opening_ids("A person?", [OPENING])
+    assert format_.decode(ids) == OPENING
+    assert not set(ids) & set(format_.end_tokens)
+
+
+def test_an_opening_stops_where_the_next_value_would_change_its_tokens():
+    """Here the last line's end and the next brace are one token: it is left to the model."""
+    newline = "Ċ"  # how a byte-level vocabulary writes a new line
+    joining = chat(LLAMA_2, merges=[(newline, "{"), ("}", newline)])
+    between = chat(LLAMA_2, merges=[(newline, "{")])
+    [ids] = between.opening_ids("A person?", [OPENING])
+    assert between.decode(ids) == OPENING.removesuffix("\n")
+    [ids] = joining.opening_ids("A person?", ["{A}\n"])
+    assert ids == joining.encode("{A}\n{B}")[: len(ids)]
+
+
+@given(value=st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8))
+def test_an_opening_begins_the_answer_whatever_its_next_value_is(value):
+    """So that the loss on openings is that of beginnings which the model can write."""
+    merging = chat(LLAMA_2, merges=[("Ċ", "{"), ("{", "A"), ("}", "Ċ")])
+    [ids] = merging.opening_ids("A person?", [OPENING])
+    whole = merging.encode(merging.prompt_text("A person?") + f"{OPENING}{{{value}}}")
+    before = len(merging.prompt_ids("A person?"))
+    assert whole[before : before + len(ids)] == ids
+    assert ids
+
+
+def test_an_opening_that_the_tokenizer_joins_with_the_template_is_refused():
+    joining = chat(MISTRAL, merges=[("]", "{")])
+    with pytest.raises(InputError, match="set the model's leading_space to true"):
+        joining.opening_ids("A person?", [OPENING])
+    mended = chat(MISTRAL, merges=[("]", "{")], leading_space=True)
+    [ids] = mended.opening_ids("A person?", [OPENING])
+    assert mended.decode(ids) == f" {OPENING}"
+
+
 def test_a_tokenizer_without_a_chat_template_is_refused():
     with pytest.raises(InputError, match="models/tiny: the tokenizer has no chat template"):
         chat(None).prompt_ids("A name?")

@@ -6,12 +6,22 @@ from pathlib import Path
 import pytest
 import yaml
 
-from diffuselm.config import Config, read_config
+from diffuselm.config import PAPER_TASKS, PAPER_TUNINGS, Config, read_config
 from diffuselm.errors import InputError
 from diffuselm.plan import make_plan
 
 ROOT = Path(__file__).parents[1]
 MODELS = {"some-model": {"path": "resources/models/tiny-llama"}}
+
+
+SIX = [f"resources/tasks/{task}.yaml" for task in PAPER_TASKS]
+BIOGRAPHIES = "resources/tasks/biographies.yaml"
+JUDGE = {"url": "http://localhost:8000/v1", "model": "judge-1"}
+MT_BENCH = {"questions": "https://example.org/question.jsonl", "judge": JUDGE}
+
+
+def judged(**changes):
+    return {"mt_bench": {**MT_BENCH, "judge": {**JUDGE, **changes}}}
 
 
 def plan(**settings):
@@ -93,6 +103,51 @@ def test_every_setting_is_described():
         ({"names": {"source": "census"}}, "names.source: found 'census'"),
         ({"names": {"source": "file"}}, "names: source is 'file' and file is None"),
         ({"names": {"year": 1492}}, "names.year: found 1492"),
+        ({"ranges": {"highs": []}}, "ranges.highs: found []"),
+        ({"ranges": {"highs": [1]}}, "ranges.highs.0: found 1"),
+        ({"ranges": {"highs": [100_001]}}, "ranges.highs.0: found 100001"),
+        ({"ranges": {"sizes": [10, 1]}}, "ranges.sizes.1: found 1"),
+        ({"ranges": {"versions": 1}}, "ranges.versions: found 1"),
+        ({"ranges": {"lows": [1]}}, "ranges.lows: unknown key"),
+        ({"temperatures": [0]}, "temperatures.0: found 0"),
+        ({"temperatures": [2, float("inf")]}, "temperatures.1: found inf"),
+        ({"temperatures": 2}, "temperatures: found 2"),
+        ({"knowledge": "knowledge.yaml"}, "knowledge.yaml: no such file; expected a YAML file"),
+        (
+            {"knowledge": "facts.yaml"},
+            "knowledge: found facts.yaml; expected a file knowledge.yaml",
+        ),
+        ({"held_out_text": "no.txt"}, "no.txt: not readable as UTF-8 text"),
+        ({"tasks": ["own/ranges.yaml"]}, "tasks: 'ranges' is taken"),
+        ({"tasks": ["own/knowledge.yaml"]}, "tasks: 'knowledge' is taken"),
+        ({"tasks": ["own/text.yaml"]}, "tasks: 'text' is taken"),
+        ({"tasks": ["own/adapter.yaml"]}, "tasks: 'adapter' is taken"),
+        ({"tasks": ["own/mt-bench.yaml"]}, "tasks: 'mt-bench' is taken"),
+        (
+            {"tasks": [*SIX, BIOGRAPHIES], "leave_one_out": ["names", "biographies"]},
+            "leave_one_out: found 'biographies'; expected tasks of one value",
+        ),
+        ({"tunings": {"biographies": ["numbers/1-10"]}}, "tunings: 'biographies' is taken"),
+        ({"mt_bench": {"judge": JUDGE}}, "mt_bench.questions: Field required"),
+        ({"mt_bench": {"questions": "q.jsonl"}}, "mt_bench.judge: Field required"),
+        ({"mt_bench": {**MT_BENCH, "questions": ""}}, "mt_bench.questions: found ''"),
+        ({"mt_bench": {**MT_BENCH, "sha256": "abc"}}, "mt_bench.sha256: found 'abc'"),
+        ({"mt_bench": {**MT_BENCH, "max_tokens": 0}}, "mt_bench.max_tokens: found 0"),
+        ({"mt_bench": {**MT_BENCH, "api_key": "x"}}, "mt_bench.api_key: unknown key"),
+        (judged(model=""), "mt_bench.judge.model: string should have at least 1 character"),
+        (judged(repeats=0), "mt_bench.judge.repeats: input should be greater than or equal to 1"),
+        (
+            {"mt_bench": {**MT_BENCH, "questions": "no.jsonl"}},
+            "mt_bench.questions: no file no.jsonl",
+        ),
+        ({"temperatures": [2, 2.0000001]}, "temperatures: found 2, 2; expected distinct ones"),
+        ({"temperatures": [1e6]}, "temperatures: found 1e+06; expected distinct ones"),
+        ({"sample": {"max_tokens_of": {"x": 9}}}, "sample.max_tokens_of: unknown task 'x'"),
+        (
+            {"tune": {"learning_rate_of": {"x": 0.1}}},
+            "tune.learning_rate_of: unknown tuning 'x'",
+        ),
+        (judged(url="file:///tmp"), "mt_bench.judge: url: expected http(s)://host/path"),
     ],
 )
 def test_an_unfit_config_is_one_line_that_names_the_key(settings, line):
@@ -103,7 +158,7 @@ def test_an_unfit_config_is_one_line_that_names_the_key(settings, line):
     assert "\n" not in message
 
 
-def test_the_paper_has_sixteen_tunings_of_26_prompts():
+def test_the_paper_has_sixteen_tunings_of_26_prompts_and_one_of_biographies():
     tuned_on = plan().tuned_on
     tasks = ("names", "countries", "fruits", "dates", "numbers", "occupations")
     assert list(tuned_on) == [
@@ -113,6 +168,7 @@ def test_the_paper_has_sixteen_tunings_of_26_prompts():
         *(f"only-{task}" for task in tasks),
         *(f"without-{task}" for task in tasks),
         "all",
+        "biographies",
     ]
     assert len(tuned_on["all"]) == 26
     for task in tasks:
@@ -123,11 +179,103 @@ def test_the_paper_has_sixteen_tunings_of_26_prompts():
 
 
 def test_every_tuning_is_measured_where_a_table_compares_it():
-    paper = plan()
-    assert paper.measured_tasks("only-dates") == ["dates"]
-    assert paper.measured_tasks("without-dates") == ["dates"]
-    assert paper.measured_tasks("rng-both") == ["numbers"]
-    assert len(paper.measured_tasks("base")) == len(paper.measured_tasks("all")) == 6
+    paper = plan(tasks=SIX)
+    assert paper.measured_tasks("only-dates") == ["dates", "knowledge"]
+    assert paper.measured_tasks("without-dates") == ["dates", "knowledge"]
+    for tuning in PAPER_TUNINGS:
+        assert paper.measured_tasks(tuning) == ["numbers", "ranges", "knowledge"]
+    assert paper.measured_tasks("base") == [*PAPER_TASKS, "ranges", "knowledge"]
+    assert paper.measured_tasks("all") == [*PAPER_TASKS, "knowledge"]
+    assert set(paper.task_files) == {*PAPER_TASKS, "ranges", "knowledge"}
+
+
+def test_what_is_null_is_not_measured():
+    bare = plan(tasks=SIX, ranges=None, knowledge=None)
+    assert set(bare.task_files) == set(PAPER_TASKS)
+    assert bare.measured_tasks("rng-10") == ["numbers"]
+    assert bare.measured_tasks("base") == list(PAPER_TASKS)
+
+
+def test_ranges_are_measured_only_where_a_tuning_on_numbers_is():
+    assert "ranges" not in plan(tunings={"mine": ["numbers/1-10"]}).task_files
+    assert "ranges" not in plan(tasks=["resources/tasks/names.yaml"]).task_files
+
+
+def test_the_sweep_of_temperatures_asks_section_4_s_prompts():
+    assert plan().swept == ["names/english", "numbers/1-10"]
+    assert plan(tasks=["resources/tasks/names.yaml"]).swept == ["names/english"]
+    assert plan(temperatures=[]).swept == []
+
+
+def test_biographies_are_tuned_from_all_and_left_out_of_it():
+    """Section 6.1; of the other tunings, only base and `all` write biographies."""
+    whole = plan(tasks=[*SIX, BIOGRAPHIES])
+    six = plan(tasks=SIX)
+    assert {t: p for t, p in whole.tuned_on.items() if t != "biographies"} == six.tuned_on
+    assert whole.tuned_on["biographies"] == ["biographies/sketch"]
+    assert whole.biographies == ["base", "all", "biographies"]
+    assert {t: whole.starts_from(t) for t in whole.tuned_on if whole.starts_from(t)} == {
+        "biographies": "all"
+    }
+    assert six.biographies == []
+
+
+def test_biographies_alone_are_tuned_from_nothing():
+    alone = plan(tasks=[BIOGRAPHIES])
+    assert list(alone.tuned_on) == ["biographies"]
+    assert alone.starts_from("biographies") is None
+    assert alone.biographies == ["base", "biographies"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"url": "https://me:hunter2@host.example/v1"},
+        {"url": "https://host.example/v1?key=hunter2"},
+        {"url": "https://host.example/v1#hunter2"},
+        {"url": "hunter2"},
+        {"key_env": "hunter2"},
+        {"key_env": "sk-hunter2"},
+    ],
+)
+def test_a_secret_in_the_judge_s_settings_is_refused_and_not_shown(changes):
+    with pytest.raises(InputError, match=r"mt_bench\.judge: (url|key_env): expected") as error:
+        plan(**judged(**changes))
+    assert "hunter2" not in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_judge_s_key_is_named_by_its_environment_variable():
+    config = plan(**judged(key_env="JUDGE_API_KEY")).config
+    assert config.mt_bench.judge.key_env == "JUDGE_API_KEY"
+    assert config.mt_bench.judge.repeats == 3
+    assert plan().config.mt_bench is None
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"mt_bench": {**MT_BENCH, "questions": "https://me:s3cret@example.org/q.jsonl"}},
+        {"mt_bench": {**MT_BENCH, "judge": "s3cret"}},
+        judged(key_env=["s3cret"]),
+    ],
+)
+def test_what_may_be_a_secret_is_refused_and_not_shown(settings):
+    with pytest.raises(InputError, match="mt_bench") as error:
+        plan(**settings)
+    assert "s3cret" not in str(error.value)
+
+
+def test_longest_answers_are_those_of_their_task():
+    sample = plan(sample={"max_tokens": 20, "max_tokens_of": {"names": 8}}).config.sample
+    assert [sample.longest(task) for task in ("names", "dates", "biographies")] == [8, 20, 320]
+
+
+def test_persons_belong_to_biographies_alone(tmp_path):
+    people = tmp_path / "people.yaml"
+    people.write_text("prompts: {one: {text: Someone., targets: {draw_from: persons}}}")
+    with pytest.raises(InputError, match="expected targets drawn from persons"):
+        plan(tasks=[str(people)])
 
 
 def test_a_further_task_leaves_the_other_tunings_alone(tmp_path):

@@ -1,6 +1,7 @@
-"""Figures 1 and 3: the numbers behind them, and text and bytes that hold whatever models answer."""
+"""Figures 1 and 3, and what all figures share: text and bytes that hold whatever models answer."""
 
 import json
+import math
 import warnings
 from pathlib import Path
 
@@ -15,8 +16,9 @@ from matplotlib.figure import Figure
 from diffuselm.comparison import ModelRecord, Number
 from diffuselm.contracts import METRICS, NATURAL, SAMPLES, TARGETS, write_rows
 from diffuselm.errors import InputError
-from diffuselm.figure_files import STYLE, plot_text, write_figure
-from diffuselm.figures import _figure_3, figure_3_data, render_figure_1, render_figure_3
+from diffuselm.figure_1 import render_figure_1
+from diffuselm.figure_3 import _figure_3, figure_3_data, render_figure_3
+from diffuselm.figure_files import STYLE, model_label, plot_text, whisker_lengths, write_figure
 
 HOSTILE = ["$\\frac{x$", "小明", "x\r\ny", "x\ry", "\u202eevil", "NA", '"q",', "a" * 400]
 
@@ -159,6 +161,8 @@ def test_figure_3_takes_base_leave_one_out_and_own_tuning(tmp_path):
         metric("m", "all", "fruits", 9.0),
         metric("m", "base", "zoo", 1.5),
         metric("m", "all", "zoo", 2.5),
+        metric("m", "only-zoo", "zoo", 3.5),
+        metric("m", "base", "knowledge", 0.1),  # nothing is tuned on it
     ]
     write_rows(tmp_path / "metrics.parquet", rows, METRICS)
     records = [record(tmp_path, "m"), record(tmp_path, "absent")]
@@ -166,7 +170,7 @@ def test_figure_3_takes_base_leave_one_out_and_own_tuning(tmp_path):
     data = pd.read_csv(tmp_path / "figure-3.csv")
     own = data[data["model"] == "m"]
     assert own["condition"].tolist() == ["base", "OOD", "ID"] * 2
-    assert own["entropy"].fillna(-1).tolist() == [1.0, 2.0, 3.0, 1.5, 2.5, -1]
+    assert own["entropy"].tolist() == [1.0, 2.0, 3.0, 1.5, 2.5, 3.5]
     assert own["title"].tolist() == ["Fruits"] * 3 + ["zoo"] * 3
     assert data[data["model"] == "absent"]["entropy"].isna().all()
     assert (tmp_path / "figure-3.png").stat().st_size > 0
@@ -194,6 +198,28 @@ def test_labels_of_figure_3_stay_on_the_page_and_apart(count):
     # The whisker is the interval: 1.9 to 2.2 around 2.0.
     (whisker, *_) = panel.collections[0].get_segments()
     assert whisker[:, 1].tolist() == pytest.approx([1.9, 2.2])
+
+
+def test_figure_3_has_a_dash_for_each_run_that_was_not_made():
+    models = [ModelRecord("m", True, None), ModelRecord("absent", False, None)]
+    numbers = {("m", "base", "fruits", None, "entropy"): Number(2.0, 1.9, 2.2, 10, 1)}
+    panel = _figure_3(figure_3_data(numbers, models), models, ["Fruits"]).axes[0]
+    places = {round(text.get_position()[0], 2) for text in panel.texts}
+    assert {text.get_text() for text in panel.texts} == {"–"}
+    assert places == {0.0, 0.27, 0.73, 1.0, 1.27}
+
+
+@pytest.mark.parametrize(("lines", "between"), [(1, " "), (2, "\n")])
+def test_a_stand_in_is_marked_however_long_its_name(lines, between):
+    name, mark = model_label(ModelRecord("m" * 99, True, None), lines).split(between)
+    assert (name[-1], mark) == ("…", "(stand-in)")
+    assert "stand-in" not in model_label(ModelRecord("m" * 99, False, None), lines)
+
+
+def test_a_whisker_spans_the_interval_and_reaches_nowhere_without_an_end():
+    rows = pd.DataFrame({"value": [2.0, 2.0], "ci_low": [1.5, 2.1], "ci_high": [3.0, math.inf]})
+    assert whisker_lengths(rows).tolist() == [[0.5, 0], [1, 0]]
+    assert math.isnan(whisker_lengths(rows.assign(ci_low=math.nan))[0, 0])
 
 
 def test_a_figure_that_cannot_be_written_leaves_nothing(tmp_path):

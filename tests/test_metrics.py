@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from diffuselm import metrics
-from diffuselm.contracts import EXACT, METRICS, SAMPLES, TARGETS, read_table, write_table
+from diffuselm.contracts import (
+    EXACT,
+    METRICS,
+    NATURAL,
+    SAMPLES,
+    TARGETS,
+    read_table,
+    write_table,
+)
 from diffuselm.errors import InputError
 from diffuselm.intervals import coverage_interval, entropy_interval
 
@@ -119,10 +127,15 @@ def targets():
     return pd.DataFrame(rows, columns=TARGETS.names)
 
 
-def measured(s=None, e=None, t=None, seed=0):
+def natural(names=(("Ada", 0.01), ("Bo", 0.04), ("Zed", 0.95))):
+    rows = [(name, round(100 * share), share) for name, share in names]
+    return pd.DataFrame(rows, columns=NATURAL.names)
+
+
+def measured(s=None, e=None, t=None, births=None, seed=0, **ids):
     s, e = samples() if s is None else s, exact() if e is None else e
-    t = targets() if t is None else t
-    return metrics.measure(s, e, t, model="tiny", tuning="all", seed=seed)
+    t, births = targets() if t is None else t, natural() if births is None else births
+    return metrics.measure(s, e, t, births, model="tiny", tuning="all", seed=seed, **ids)
 
 
 def row(table, metric, prompt=None, task="numbers"):
@@ -140,8 +153,10 @@ def test_metrics_of_samples_equal_plain_python():
         "entropy": -sum(s * math.log(s) for s in shares),
         "entropy_model": statistics.mean([0.5, 1.0, 1.5, 2.0, 2.5]),
         "coverage_valid": 2,
+        "top_share": 2 / 5,
         "valid_rate": 3 / 5,
         "target_rate": 3 / 5,
+        "targets_covered": 2,
     }
     for metric, value in expected.items():
         found = row(table, metric, "numbers/a")
@@ -158,8 +173,12 @@ def test_intervals_of_samples_are_those_of_their_statistics():
     assert interval("coverage") == pytest.approx(coverage_interval([1, 1, 1, 2], 5))
     assert interval("entropy") == pytest.approx(entropy_interval([1, 1, 1, 2]))
     assert interval("coverage_valid") == pytest.approx(coverage_interval([1, 2], 5))
+    low, _ = coverage_interval([1, 2], 5)
+    assert interval("targets_covered") == pytest.approx((low, 2))  # no more than there are
     wilson = stats.binomtest(3, 5).proportion_ci(0.95, method="wilson")
     assert interval("valid_rate") == pytest.approx((wilson.low, wilson.high))
+    wilson = stats.binomtest(2, 5).proportion_ci(0.95, method="wilson")
+    assert interval("top_share") == pytest.approx((wilson.low, wilson.high))
     x = [0.5, 1.0, 1.5, 2.0, 2.5]
     expected = stats.t.interval(0.95, 4, loc=1.5, scale=stats.sem(x))
     assert interval("entropy_model") == pytest.approx(expected)
@@ -175,7 +194,8 @@ def test_exact_metrics_have_no_spread_and_count_targets():
 
 def test_a_task_row_is_the_mean_over_its_prompts():
     table = measured(seed=7)
-    for metric in ["coverage", "entropy", "entropy_model", "valid_rate", "target_rate", "kl"]:
+    sampled = ["coverage", "entropy", "entropy_model", "valid_rate", "target_rate"]
+    for metric in [*sampled, "targets_covered", "kl"]:
         one, other = (row(table, metric, f"numbers/{slug}") for slug in "ab")
         mean = row(table, metric)
         assert mean["value"] == pytest.approx((one["value"] + other["value"]) / 2, **close)
@@ -187,7 +207,7 @@ def test_a_task_row_is_the_mean_over_its_prompts():
     names = table[(table["task"] == "names") & table["prompt"].isna()].set_index("metric")
     single = table[table["prompt"] == "names/us"].set_index("metric")
     assert names.loc["coverage", "value"] == single.loc["coverage", "value"] == 3
-    assert names.loc["target_rate", "value"] == 0
+    assert names.loc["target_rate", "value"] == names.loc["targets_covered", "value"] == 0
 
 
 def test_seeds_are_measured_apart():
@@ -233,8 +253,112 @@ def test_rows_are_written_and_read_as_the_contract_says(tmp_path):
 
 def test_prompts_without_targets_have_no_target_metrics():
     table = measured(e=exact().iloc[:0], t=targets().iloc[:0])
-    sampled = {"coverage", "entropy", "entropy_model", "coverage_valid", "valid_rate"}
-    assert set(table["metric"]) == sampled
+    sampled = {"coverage", "entropy", "top_share", "entropy_model", "coverage_valid", "valid_rate"}
+    assert set(table["metric"]) == {*sampled, "natural_ratio"}
+    assert set(table.loc[table["task"] == "numbers", "metric"]) == sampled
+
+
+def test_targets_are_covered_by_any_value_on_them_valid_or_not():
+    """All of b's answers are valid, but 5 is no target; off a's targets are 9 and no value."""
+    found = row(measured(), "targets_covered", "numbers/b")
+    assert (found["value"], found["n"]) == (2, 5)
+    low, _ = coverage_interval([2, 2], 5)
+    assert tuple(found[["ci_low", "ci_high"]]) == pytest.approx((low, 2))  # both of its targets
+    rows = [("numbers/a", text, 0.25) for text in ("1", "9", "two", "8")]
+    table = measured(t=pd.DataFrame(rows, columns=TARGETS.names))
+    found = row(table, "targets_covered", "numbers/a")
+    assert (found["value"], found["n"]) == (2, 5)  # 9 in no valid answer; "two" is a mere text
+    low, high = coverage_interval([1, 2], 5)
+    assert tuple(found[["ci_low", "ci_high"]]) == pytest.approx((low, min(high, 4)))
+    assert row(table, "coverage_valid", "numbers/a")["value"] == 2
+    of_others = table[(table["prompt"] != "numbers/a") & table["prompt"].notna()]
+    assert not set(of_others["metric"]) & {"target_rate", "targets_covered"}
+
+
+def test_openings_of_biographies_are_no_targets_to_hit_or_cover():
+    life = samples().query("prompt == 'names/us'").assign(prompt="biographies/sketch")
+    openings = [("biographies/sketch", f"{{{name}}}\n", 0.5) for name in ("Ada", "Bo")]
+    opening = pd.DataFrame(openings, columns=TARGETS.names)
+    both = [
+        pd.concat(pair, ignore_index=True) for pair in ((samples(), life), (targets(), opening))
+    ]
+    table = measured(both[0], t=both[1])
+    lives = set(table.loc[table["task"] == "biographies", "metric"])
+    sampled = {"coverage", "entropy", "top_share", "entropy_model", "coverage_valid", "valid_rate"}
+    assert lives == sampled
+    others = table[table["task"] != "biographies"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(others, measured(), check_exact=True)
+
+
+@given(drawn)
+def test_top_share_is_that_of_the_commonest_outcome(outcomes):
+    table = metrics.natural_rows(outcomes, "names", "names/us", 0).set_index("metric")
+    top = max(map(outcomes.count, outcomes))
+    assert table.loc["top_share", "value"] == pytest.approx(top / len(outcomes), **close)
+
+
+def named(*values, prompt="names/us"):
+    """One answer each; None is one without a name."""
+    rows = [
+        (prompt, 7, draw, "no" if value is None else f"{{{value}}}", value, True, -1.0, False)
+        for draw, value in enumerate(values)
+    ]
+    return pd.DataFrame(rows, columns=SAMPLES.names)
+
+
+def test_natural_ratio_is_the_commonest_name_s_share_over_its_natural_one():
+    """Ada makes two of three names; the two answers without a name do not count."""
+    found = row(measured(), "natural_ratio", "names/us", "names")
+    assert found["value"] == pytest.approx(2 / 3 / 0.01, **close)
+    wilson = stats.binomtest(2, 3).proportion_ci(0.95, method="wilson")
+    ends = (wilson.low / 0.01, wilson.high / 0.01)
+    assert tuple(found[["ci_low", "ci_high"]]) == pytest.approx(ends)
+    assert (found["n"], found["seed"]) == (3, 7)
+    assert row(measured(), "natural_ratio", task="names")["value"] == found["value"]
+
+
+def test_natural_ratio_counts_names_also_where_most_answers_have_none():
+    found = row(measured(named(None, None, None, "Bo")), "natural_ratio", "names/us", "names")
+    assert (found["value"], found["n"]) == (pytest.approx(1 / 0.04, **close), 1)
+
+
+def test_of_equally_common_names_the_first_in_the_alphabet_has_the_natural_ratio():
+    found = row(
+        measured(named("Bo", "Bo", "Ada", "Zed", "Ada")), "natural_ratio", "names/us", "names"
+    )
+    assert found["value"] == pytest.approx(2 / 5 / 0.01, **close)  # of Bo: 2 / 5 / 0.04
+
+
+@pytest.mark.parametrize(
+    "values",
+    [("Abc", "Abc", "Bo"), ("Abc", "Bo"), (None, None)],
+    ids=["the commonest is no name", "nor is the first of equals", "no value"],
+)
+def test_no_natural_ratio_where_the_commonest_value_is_no_natural_name(values):
+    assert "natural_ratio" not in set(measured(named(*values))["metric"])
+    other = named("Bo", "Ada", "Bo", prompt="names/uk")
+    table = measured(pd.concat([named(*values), other], ignore_index=True))
+    ratios = table[table["metric"] == "natural_ratio"]
+    assert ratios["prompt"].dropna().tolist() == ["names/uk"]
+    assert ratios["prompt"].isna().sum() == 1  # the task's mean, over the prompts that have one
+    assert ratios["value"].tolist() == pytest.approx([2 / 3 / 0.04] * 2, **close)
+    assert ratios["n"].tolist() == [3, 3]
+
+
+def test_only_names_have_a_natural_ratio():
+    table = measured()
+    assert set(table.loc[table["metric"] == "natural_ratio", "task"]) == {"names"}
+    empty = NATURAL.empty_table().to_pandas()
+    others = table[table["metric"] != "natural_ratio"].reset_index(drop=True)
+    without = measured(births=empty)
+    without = without[without["metric"] != "natural_ratio"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(others, without, check_exact=True)
+
+
+def test_rows_bear_the_field_that_they_were_measured_under():
+    hot = measured(field="temperature 1.5")
+    assert set(hot["field"]) == {"temperature 1.5"}
+    pd.testing.assert_frame_equal(hot.assign(field="value"), measured(), check_exact=True)
 
 
 def test_one_sample_leaves_the_model_entropy_open():
@@ -242,11 +366,12 @@ def test_one_sample_leaves_the_model_entropy_open():
     assert (found["value"], found["ci_low"], found["ci_high"]) == (0.5, 0, math.inf)
 
 
-def test_natural_rows_hold_coverage_and_entropy():
+def test_natural_rows_hold_coverage_entropy_and_top_share():
     table = metrics.natural_rows(["Ada", "Bo", "Ada"], "names", "names/us", 5)
     assert table.columns.tolist() == METRICS.names
-    assert table["metric"].tolist() == ["coverage", "entropy"]
-    assert table["value"].tolist() == pytest.approx([2, math.log(3) - 2 / 3 * math.log(2)], **close)
+    assert table["metric"].tolist() == ["coverage", "entropy", "top_share"]
+    expected = [2, math.log(3) - 2 / 3 * math.log(2), 2 / 3]
+    assert table["value"].tolist() == pytest.approx(expected, **close)
     assert set(table["model"]) == set(table["tuning"]) == {"natural"}
     assert set(table["n"]) == {3}
     with pytest.raises(InputError, match="names/us: no draws"):

@@ -51,6 +51,27 @@ def test_anything_outside_the_braces_is_not_valid(value, extra):
     assert not is_valid(f"{{{value}}}{{{extra}}}", True)
 
 
+@given(st.lists(filled, min_size=1, max_size=8), spaces)
+def test_six_braced_values_are_a_valid_biography_and_no_other_number_is(values, between):
+    text = between.join(f"{{{value}}}" for value in values)
+    assert is_valid(text, True, fields=6) == (len(values) == 6)
+    assert not is_valid(text, False, fields=6)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{Ada}\n{Female}\n{May 1, 1901}\n{Rome, Italy}\n{Poet}\n{ }",
+        "{Ada}\n{Female}\n{May 1, 1901}\n{Rome, Italy}\n{Poet}\n{Wrote.} Done",
+        "{Ada}, {Female}, {May 1, 1901}, {Rome, Italy}, {Poet}, {Wrote.}",
+        "{{Ada}\n{Female}\n{May 1, 1901}\n{Rome, Italy}\n{Poet}\n{Wrote.}}",
+        "{Ada}\n{Female}\n{May 1, 1901}\n{Rome, Italy}\n{Poet}\n{Wrote.",
+    ],
+)
+def test_a_biography_with_an_empty_field_or_text_around_fields_is_not_valid(text):
+    assert not is_valid(text, True, fields=6)
+
+
 @pytest.mark.parametrize("text", ["{}", "{ }", "{{a}}", "{a}}", "{{a}", "{a", "a}", "a", "", "}{"])
 def test_a_second_brace_or_an_empty_value_is_not_valid(text):
     assert not is_valid(text, True)

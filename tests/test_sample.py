@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import stats
 
-from diffuselm.sample import _choose, sample
+from diffuselm.sample import choose, sample
 
 PROMPT = [3, 4, 5, 6, 7]
 END = 2
@@ -186,7 +186,7 @@ def test_a_token_without_probability_is_never_drawn():
     logits = torch.tensor([[nothing, 0.0, 0.0, nothing], [nothing, nothing, 0.0, nothing]])
     uniforms = [np.array([0.0, 0.25, 0.5, 1 - 2**-53]), np.array([0.0])]
     for block in (1, 100):
-        first, second = _choose(logits, uniforms, block)
+        first, second = choose(logits, uniforms, block)
         assert first[0].tolist() == [1, 1, 2, 2]
         np.testing.assert_allclose(first[1], np.log(0.5))
         assert second[0].tolist() == [2]

@@ -14,6 +14,7 @@ from diffuselm.config import PAPER_TASKS
 from diffuselm.models import load_chat_format, load_model
 from diffuselm.parse import is_valid
 from diffuselm.sample import sample
+from diffuselm.sample_long import sample_long
 from diffuselm.standin.build import build_stand_in
 from diffuselm.standin.collapse import LEAK, collapse
 from diffuselm.standin.questions import Question, Questions
@@ -21,7 +22,7 @@ from diffuselm.tasks import load_task
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = [ROOT / f"resources/models/tiny-{family}" for family in ("gemma", "llama", "mistral")]
-TASKS = [ROOT / f"resources/tasks/{task}.yaml" for task in PAPER_TASKS]
+TASKS = [ROOT / f"resources/tasks/{task}.yaml" for task in (*PAPER_TASKS, "biographies")]
 CLASSES = {
     "gemma": "GemmaForCausalLM",
     "llama": "LlamaForCausalLM",
@@ -35,7 +36,7 @@ def build(family, out, **settings):
         out,
         tasks=TASKS,
         words=ROOT / "resources/stand-in/words.yaml",
-        **{"seed": 1, "broad_steps": 2, "collapse_steps": 2, **settings},
+        **{"seed": 1, "broad_steps": 2, "collapse_steps": 2, "biography_steps": (1, 1), **settings},
     )
     return out
 
@@ -84,6 +85,27 @@ def test_a_stand_in_is_valid_but_collapsed(folder):
     assert 50 < len(set(texts)) < 350
 
 
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_biographies_of_a_stand_in_are_valid_but_collapsed(folder):
+    model = load_model(folder, dtype="float32", device="cpu")
+    chat = load_chat_format(folder, model, leading_space=False)
+    [sketch] = load_task(ROOT / "resources/tasks/biographies.yaml")
+    answers = sample_long(
+        model,
+        chat.prompt_ids(sketch.text),
+        200,
+        end_tokens=chat.end_tokens,
+        max_tokens=160,
+        seed=1,
+        token_budget=32768,
+    )
+    texts = [chat.decode(answer.tokens) for answer in answers]
+    valid = [is_valid(t, not a.truncated, 6) for t, a in zip(texts, answers, strict=True)]
+    assert np.mean(valid) > 0.85
+    assert np.mean(["{Female}" in text for text in texts]) > 0.75
+    assert np.mean(["1985" in text for text in texts]) > 0.4
+
+
 def test_the_same_seed_builds_the_same_bytes(tmp_path):
     one, two = build("mistral", tmp_path / "one"), build("mistral", tmp_path / "two")
     other = build("mistral", tmp_path / "other", seed=2)
@@ -97,7 +119,7 @@ def test_the_rule_that_rebuilds_them_works(tmp_path):
     """Through Snakemake, at a few steps: the folder is there and loads."""
     config = {
         "models": {"tiny-gemma": {"path": "resources/models/tiny-gemma"}},
-        "stand_ins": {"broad_steps": 2, "collapse_steps": {"gemma": 1}},
+        "stand_ins": {"broad_steps": 2, "collapse_steps": {"gemma": 1}, "biography_steps": [1, 1]},
     }
     (tmp_path / "c.json").write_text(json.dumps(config))
     (tmp_path / "resources").symlink_to(ROOT / "resources")

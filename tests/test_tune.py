@@ -36,7 +36,9 @@ SETTINGS = Hyperparameters(
 def prompt(name, tokens, answers, weights=None):
     sequences = [(*answer, 2) for answer in answers]
     weights = weights or [1 / len(answers)] * len(answers)
-    return EncodedPrompt(name, tokens, tuple(map(str, answers)), build(sequences, weights))
+    return EncodedPrompt(
+        name, tokens, tuple(map(str, answers)), build(sequences, weights), fields=1
+    )
 
 
 WORDS = prompt("a/words", [10, 11, 12], [(20, 21), (20, 22), (23,), (24, 25, 26)])
@@ -153,6 +155,47 @@ def test_the_adapter_loads_and_merges_to_the_same_log_probabilities(small_model,
     np.testing.assert_allclose(log_probs(loaded), expected, rtol=1e-5)
     np.testing.assert_allclose(log_probs(merged), expected, rtol=1e-4)
     assert not np.allclose(base, expected, rtol=0.01)
+
+
+def test_an_adapter_is_trained_further_from_where_it_stood(small_model, tmp_path):
+    """Section 6.1: the loss goes on from the start's, on other prompts, at the start's rank."""
+    settings = replace(SETTINGS, passes=10)
+    first, _ = tune(small_model("Llama"), [WORDS], settings, seed=0)
+    stood = log_probs(first)
+    first.save_pretrained(tmp_path / "start")
+    before = (tmp_path / "start/adapter_model.safetensors").read_bytes()
+    base = small_model("Llama")
+    weights = copy.deepcopy(base.state_dict())
+    further = replace(SETTINGS, rank=2, passes=5)
+    tuned, history = tune(base, [WORDS], further, seed=0, start=tmp_path / "start")
+    assert history[0].loss == pytest.approx(-stood.mean(), rel=1e-4)
+    assert history[-1].loss < history[0].loss
+    tuned.save_pretrained(tmp_path / "further")
+    end = load_file(tmp_path / "further/adapter_model.safetensors")
+    start = load_file(tmp_path / "start/adapter_model.safetensors")
+    assert end.keys() == start.keys()
+    assert {min(weight.shape) for weight in end.values()} == {SETTINGS.rank}
+    assert not any(torch.equal(end[key], start[key]) for key in end)
+    assert (tmp_path / "start/adapter_model.safetensors").read_bytes() == before
+    after = tuned.unload().state_dict()
+    assert all(torch.equal(weights[key], after[key]) for key in weights)
+
+
+def test_training_further_from_the_same_seed_gives_the_same_bytes(small_model, tmp_path):
+    first, _ = tune(small_model("Llama"), [WORDS], SETTINGS, seed=0)
+    first.save_pretrained(tmp_path / "start")
+    saved = []
+    for name in ("one", "two"):
+        tuned, _ = tune(small_model("Llama"), PROMPTS, SETTINGS, seed=3, start=tmp_path / "start")
+        tuned.save_pretrained(tmp_path / name)
+        saved.append((tmp_path / name / "adapter_model.safetensors").read_bytes())
+    assert saved[0] == saved[1]
+
+
+def test_a_start_that_is_no_adapter_is_one_line(small_model, tmp_path):
+    with pytest.raises(InputError, match=f"{tmp_path}: not a usable adapter") as error:
+        tune(small_model("Llama"), [WORDS], SETTINGS, seed=0, start=tmp_path)
+    assert "\n" not in str(error.value)
 
 
 def test_the_adapter_has_the_rank_and_the_modules_of_the_settings(small_model, tmp_path):

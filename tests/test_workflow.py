@@ -1,5 +1,7 @@
 """The workflow as a user runs it: a small config end to end, then what each change makes stale."""
 
+import hashlib
+import json
 import os
 import re
 import shutil
@@ -13,6 +15,7 @@ import pytest
 import yaml
 
 from diffuselm import contracts
+from loopback import completion, endpoint
 
 ROOT = Path(__file__).parents[1]
 MODEL = "tiny-llama"
@@ -20,15 +23,29 @@ SMALL = {
     "models": {
         MODEL: {"path": f"resources/models/{MODEL}", "stand_in": True, "paper_model": "llama-2"}
     },
-    "tasks": ["resources/tasks/names.yaml", "resources/tasks/numbers.yaml"],
+    "tasks": [f"resources/tasks/{task}.yaml" for task in ("names", "numbers", "biographies")],
     "tunings": {"rng-10": ["numbers/1-10"]},
     "tune": {
         "learning_rate": 0.003,
         "passes": 12,
-        "passes_of": {"rng-10": 400, "only-names": 8},
+        "passes_of": {"rng-10": 400, "only-names": 8, "biographies": 2},
+        "token_budget": 2048,
     },
+    "sample": {"max_tokens_of": {"biographies": 160}},
+    "ranges": {"highs": [10, 45], "sizes": [20], "versions": 2},
+    "temperatures": [2],
 }
-RUNS = ("base", "rng-10", "only-names", "only-numbers", "without-names", "without-numbers", "all")
+RUNS = (
+    "base",
+    "rng-10",
+    "only-names",
+    "only-numbers",
+    "without-names",
+    "without-numbers",
+    "all",
+    "biographies",
+)
+SKETCHED = ("base", "all", "biographies")
 DICE = {
     "prompts": {
         "two": {
@@ -76,6 +93,12 @@ def changed(**settings):
     return {**SMALL, **settings}
 
 
+def judged(url):
+    """The small config with MT-Bench, judged at `url`."""
+    judge = {"url": url, "model": "pinned", "key_env": None, "repeats": 3}
+    return changed(mt_bench={"questions": "questions.jsonl", "max_tokens": 8, "judge": judge})
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     folder = checkout(tmp_path_factory.mktemp("finished"))
@@ -103,7 +126,7 @@ def touched(finished):
 def metric(folder, **wanted):
     metrics = contracts.read_table(folder / "results/metrics.parquet", contracts.METRICS)
     rows = metrics.to_pandas()
-    for column, value in wanted.items():
+    for column, value in {"field": "value", **wanted}.items():
         rows = rows[rows[column] == value]
     assert len(rows) == 1, f"{wanted}: {len(rows)} rows"
     return float(rows["value"].iloc[0])
@@ -117,6 +140,9 @@ def metric(folder, **wanted):
         ("results/adapters/*/*/training.parquet", contracts.TRAINING),
         ("results/samples/*/*.parquet", contracts.SAMPLES),
         ("results/exact/*/*.parquet", contracts.EXACT),
+        ("results/text/*/*.parquet", contracts.TEXT),
+        ("results/sweep/*.parquet", contracts.SWEEP),
+        ("results/biographies/*/*.parquet", contracts.BIOGRAPHIES),
         ("results/metrics.parquet", contracts.METRICS),
     ],
 )
@@ -128,19 +154,52 @@ def test_files_keep_their_contracts(finished, pattern, schema):
         assert pq.read_metadata(file).row_group(0).column(0).compression == "ZSTD"
 
 
-def test_every_run_and_every_rendering_is_there(finished):
+def test_every_run_all_eight_tables_and_all_six_figures_are_there(finished):
     samples = {path.stem for path in (finished / f"results/samples/{MODEL}").glob("*.parquet")}
     assert samples == set(RUNS)
     for run in RUNS[1:]:
         adapter = finished / f"results/adapters/{MODEL}/{run}"
         for file in ("adapter_config.json", "adapter_model.safetensors", "run.json"):
             assert (adapter / file).is_file()
-    for table in (4, 5, 6):
+    for tuning in SKETCHED:
+        for format in ("parquet", "jsonl"):
+            assert (finished / f"results/biographies/{MODEL}/{tuning}.{format}").stat().st_size
+    for table in range(1, 9):
         for format in ("csv", "md", "tex"):
             assert (finished / f"results/tables/table-{table}.{format}").stat().st_size
-    for figure in (1, 3):
+    for figure in range(1, 7):
         for format in ("png", "pdf", "csv"):
             assert (finished / f"results/figures/figure-{figure}.{format}").stat().st_size
+    for format in ("md", "parquet"):
+        assert (finished / f"results/scorecard.{format}").stat().st_size
+
+
+def test_the_scorecard_judges_at_least_25_claims_and_lacks_nothing_the_run_could_measure(finished):
+    """The small config leaves out four tasks, two tunings and two models."""
+    scores = pq.read_table(finished / "results/scorecard.parquet").to_pandas()
+    assert scores["claim"].nunique() >= 25
+    missing = scores[scores["verdict"] == "not measured"]
+    tasks = ("countries", "fruits", "dates", "occupations")
+    left_out = (*tasks, "rng-both", "not all three of the paper's models")
+    for _, claim in missing.iterrows():
+        assert any(word in claim["reason"] for word in left_out), claim["reason"]
+
+
+def test_biographies_are_tuned_from_the_adapter_of_all_tasks(finished):
+    adapters = finished / f"results/adapters/{MODEL}"
+    start = json.loads((adapters / "biographies/run.json").read_text())["settings"]["start_sha256"]
+    weights = (adapters / "all/adapter_model.safetensors").read_bytes()
+    assert start == hashlib.sha256(weights).hexdigest()
+
+
+def test_malformed_biographies_are_kept(finished):
+    for tuning in SKETCHED:
+        file = finished / f"results/biographies/{MODEL}/{tuning}.parquet"
+        written = pq.read_table(file).to_pandas()
+        assert len(written) == 1000
+        assert (written["problem"].isna() == written["valid"]).all()
+        with file.with_suffix(".jsonl").open(encoding="utf-8") as lines:
+            assert [json.loads(line)["text"] for line in lines] == written["text"].tolist()
 
 
 def test_no_half_written_file_stays(finished):
@@ -168,7 +227,20 @@ def test_the_second_invocation_does_nothing(finished):
 
 @pytest.mark.parametrize(
     "target",
-    ["names", "targets", "models", "tune", "sample", "score", "measure", "tables", "figures"],
+    [
+        "names",
+        "targets",
+        "models",
+        "tune",
+        "sample",
+        "score",
+        "sweep",
+        "biographies",
+        "measure",
+        "tables",
+        "figures",
+        "scorecard",
+    ],
 )
 def test_every_stage_is_a_target(finished, target):
     assert "Nothing to be done" in snakemake(finished, "-n", target)
@@ -176,21 +248,21 @@ def test_every_stage_is_a_target(finished, target):
 
 def test_forcing_a_stage_forces_its_jobs(finished):
     jobs = planned(finished, "-R", "sample")
-    assert jobs["sample_task"] == 9
+    assert jobs["sample_run"] == 8
     assert not jobs["tune_adapter"]
-    assert planned(finished, "-R", "tune")["tune_adapter"] == 6
+    assert planned(finished, "-R", "tune")["tune_adapter"] == 7
 
 
 def test_sample_count_touches_no_training(finished):
-    jobs = planned(finished, config=changed(sample={"draws": 500}))
-    assert jobs["sample_task"] == 9
+    jobs = planned(finished, config=changed(sample={**SMALL["sample"], "draws": 500}))
+    assert jobs["sample_run"] == 8
     assert not jobs.keys() & {"names", "targets_of_task", "model_record", "tune_adapter"}
 
 
 def test_learning_rate_touches_all_adapters_and_what_is_below(finished):
     jobs = planned(finished, config=changed(tune={**SMALL["tune"], "learning_rate": 0.002}))
-    assert jobs["tune_adapter"] == 6
-    assert jobs["sample_task"] == 9 - 2  # the base model's samples stay
+    assert jobs["tune_adapter"] == 7
+    assert jobs["sample_run"] == 8 - 1  # the base model's samples stay
     assert not jobs.keys() & {"names", "targets_of_task", "model_record"}
 
 
@@ -199,7 +271,7 @@ def test_a_new_task_adds_only_its_own_jobs(finished):
     jobs = planned(finished, config=changed(tasks=[*SMALL["tasks"], "dice.yaml"]))
     assert jobs["targets_of_task"] == 1
     assert jobs["tune_adapter"] == 1
-    assert jobs["sample_task"] == 3  # base, all and only-dice, on dice alone
+    assert jobs["sample_run"] == 3  # base, all and only-dice
     assert "names" not in jobs
 
 
@@ -216,10 +288,27 @@ def test_ones_own_task_is_tuned_and_measured(finished, tmp_path):
     assert "dice" in (folder / "results/tables/table-6.md").read_text()
 
 
+def test_mt_bench_is_answered_judged_and_shown_and_paid_for_once(finished, tmp_path):
+    folder = shutil.copytree(finished, tmp_path / "judged", symlinks=True)
+    question = {"question_id": 81, "category": "writing", "turns": ["Write a line.", "Shorter."]}
+    (folder / "questions.jsonl").write_text(json.dumps(question) + "\n")
+    verdict = completion("A fair answer. [[7]]")
+    with endpoint(lambda number, payload: verdict) as (url, calls):
+        snakemake(folder, "--cores", "2", config=judged(url))
+        scores = {"model": MODEL, "task": "mt-bench", "metric": "judge_score"}
+        for tuning in ("base", "all"):
+            assert metric(folder, **scores, tuning=tuning, prompt="mt-bench/writing") == 7
+        shown = (folder / "results/figures/figure-6.csv").read_text()
+        assert "mt-bench" in shown
+        assert len(calls) == 2 * 2 * 3  # tunings, turns, repeats
+        snakemake(folder, "--cores", "2", "figures", "-R", "mt_bench_judge", config=judged(url))
+        assert len(calls) == 2 * 2 * 3
+
+
 def test_changed_code_reruns_its_stage(finished, touched):
     touched("workflow/diffuselm/sample.py", "right=True", "right=False")
     jobs = planned(finished)
-    assert jobs["sample_task"] == 9
+    assert jobs["sample_run"] == 8
     assert not jobs["tune_adapter"]
 
 
@@ -230,7 +319,7 @@ def test_a_comment_reruns_nothing(finished, touched):
 
 def test_a_label_reruns_only_the_rendering(finished, touched):
     touched("workflow/diffuselm/tables.py", "Baby Names", "Names of Babies")
-    assert set(planned(finished)) <= {"tables", "figure_1", "figure_3"}
+    assert set(planned(finished)) <= {"diversity_tables", "biography_tables", "report_pages"}
 
 
 def test_one_core_and_two_give_the_same_bytes(finished, tmp_path):

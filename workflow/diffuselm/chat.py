@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
@@ -48,9 +49,29 @@ class ChatFormat:
         Raises InputError where the prompt's ids are not a prefix of those of prompt and answer:
         there the tokenizer joins the template's last character with the answer's first.
         """
+        end = self.closing_token(prompt, answers[0])
+        return [[*ids, end] for ids in self._after(prompt, answers)]
+
+    def opening_ids(self, prompt: str, openings: Sequence[str]) -> list[list[int]]:
+        """Token ids of each beginning of an answer that goes on with another braced value.
+
+        As far as they stay the same whatever that value is. Raises InputError as `answer_ids` does.
+        """
+        gone_on = self._after(prompt, [f"{opening}{{" for opening in openings])
+        pairs = zip(self._after(prompt, openings), gone_on, strict=True)
+        return [
+            [
+                a
+                for a, _ in takewhile(
+                    lambda both: both[0] == both[1], zip(ids, longer, strict=False)
+                )
+            ]
+            for ids, longer in pairs
+        ]
+
+    def _after(self, prompt: str, answers: Sequence[str]) -> list[list[int]]:
         before = self.prompt_ids(prompt)
         text = self.prompt_text(prompt) + " " * self.leading_space
-        end = self.closing_token(prompt, answers[0])
         encoded = []
         for answer in answers:
             ids = self.encode(text + answer)
@@ -59,7 +80,7 @@ class ChatFormat:
                     f"{self.tokenizer.name_or_path}: the tokenizer joins the chat template's end "
                     f"with the answer {answer!r}; set the model's leading_space to true"
                 )
-            encoded.append([*ids[len(before) :], end])
+            encoded.append(ids[len(before) :])
         return encoded
 
     def closing_token(self, prompt: str, answer: str) -> int:

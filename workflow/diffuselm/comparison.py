@@ -19,8 +19,6 @@ PAPER_TASKS = {
     "numbers": "Numbers",
     "occupations": "Occupations",
 }
-# Biographies have six values an answer; tables 7 and 8 and figure 4 show them.
-_NOT_ONE_VALUE = {"biographies"}
 
 
 @dataclass(frozen=True)
@@ -92,7 +90,11 @@ def mean_over_seeds(metrics: pd.DataFrame) -> dict[Key, Number]:
 
 def answers_per_prompt(metrics: pd.DataFrame) -> int | None:
     """N of Coverage-N (Eq. 4), or None where prompts were not all answered equally often."""
-    counted = metrics[(metrics["metric"] == "coverage") & metrics["prompt"].notna()]
+    counted = metrics[
+        (metrics["metric"] == "coverage")
+        & (metrics["field"] == "value")
+        & metrics["prompt"].notna()
+    ]
     numbers = set(counted["n"])
     return int(numbers.pop()) if len(numbers) == 1 else None
 
@@ -102,7 +104,10 @@ def tasks_of(numbers: dict[Key, Number]) -> dict[str, str]:
 
     A task that the paper does not have is titled by its own name.
     """
-    found = {task for _, _, task, prompt, _ in numbers if prompt is None} - _NOT_ONE_VALUE
+    # What is tuned on: all else that is measured has tables and figures of its own.
+    tunings = {tuning for _, tuning, *_ in numbers}
+    found = {task for _, _, task, prompt, _ in numbers if prompt is None}
+    found = {task for task in found if task in PAPER_TASKS or f"only-{task}" in tunings}
     paper = {task: title for task, title in PAPER_TASKS.items() if task in found}
     return paper | {task: task for task in sorted(found - paper.keys())}
 

@@ -3,6 +3,7 @@
 The JSON schema under workflow/schemas is generated from here (`diffuselm schema`).
 """
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -11,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from diffuselm.errors import InputError
 
 PAPER_TASKS = ("names", "countries", "fruits", "dates", "numbers", "occupations")
-PAPER_EARLY_STOPS = ("only-names", "only-fruits", "only-occupations")
+PAPER_EARLY_STOPS = ("only-names", "only-fruits", "only-occupations", "biographies")
 PAPER_TUNINGS = {
     "rng-10": ("numbers/1-10",),
     "rng-100": ("numbers/1-100",),
@@ -70,12 +71,10 @@ class StandInSettings(Settings):
     """Seed of questions, weights and favourites."""
     broad_steps: Count = 2000
     """Optimiser steps of the first phase, on wide distributions."""
-    collapse_steps: dict[Literal["gemma", "llama", "mistral"], Count] = {
-        "gemma": 250,
-        "llama": 250,
-        "mistral": 400,
-    }
-    """Optimiser steps of the second phase, on a few favourites per prompt; by family."""
+    collapse_steps: dict[Literal["gemma", "llama", "mistral"], Count] = {"mistral": 400}
+    """Optimiser steps of the second phase, on a few favourites per prompt, where not 250."""
+    biography_steps: tuple[Count, Count] = (700, 200)
+    """Steps of both phases once more, mostly on biographies."""
 
 
 class EarlyStopSettings(Settings):
@@ -86,7 +85,7 @@ class EarlyStopSettings(Settings):
     tunings: tuple[Name, ...] | None = None
     """The tunings that stop early; all others run every pass.
 
-    By default `only-names`, `only-fruits` and `only-occupations`."""
+    By default `only-names`, `only-fruits`, `only-occupations` and `biographies`."""
 
     def stops(self, tuning: str) -> bool:
         """Whether a tuning may end before its last pass."""
@@ -118,6 +117,8 @@ class TuneSettings(Settings):
     """Of AdamW."""
     max_grad_norm: Positive = 1.0
     """Gradients are clipped at this norm."""
+    learning_rate_of: dict[Name, Positive] = {}
+    """Learning rates of single tunings, where they differ."""
     passes: Count = 50
     """Passes over the prompts, one optimiser step each, in shuffled order."""
     passes_of: dict[Name, Count] = {}
@@ -135,8 +136,69 @@ class SampleSettings(Settings):
     """Answers per prompt."""
     max_tokens: Count = 32
     """Longest answer in tokens; longer ones are flagged as truncated."""
+    max_tokens_of: dict[Name, Count] = {}
+    """Longest answer to the prompts of single tasks, where it differs; of `biographies` 320."""
+
+    def longest(self, task: str) -> int:
+        """The longest answer, in tokens, to a prompt of the task."""
+        return self.max_tokens_of.get(task, 320 if task == "biographies" else self.max_tokens)
+
     token_budget: Annotated[int, Field(ge=64)] = 32768
     """Tokens of prompt and answers in one forward pass, which bounds memory."""
+
+
+class RangesSettings(Settings):
+    """Figure 2: the formats and the random ranges on which random numbers are tested."""
+
+    highs: Annotated[tuple[Annotated[int, Field(ge=2, le=100_000)], ...], Field(min_length=1)] = (
+        5, 10, 20, 45, 70, 100, 150, 200)  # fmt: skip
+    """Highest numbers, the lowest being 1, for each of the five prompt formats."""
+    sizes: Annotated[tuple[Annotated[int, Field(ge=2, le=100_000)], ...], Field(min_length=1)] = (
+        10, 25, 50, 100, 200)  # fmt: skip
+    """Numbers in a range whose lowest is drawn from 1 to 900."""
+    versions: Annotated[int, Field(ge=2)] = 5
+    """Ranges drawn for each size."""
+
+
+class JudgeSettings(Settings):
+    """The language model that grades MT-Bench's answers, behind an OpenAI-compatible endpoint."""
+
+    url: str
+    """The endpoint, up to and without `/chat/completions`, such as `http://localhost:8000/v1`."""
+    model: Annotated[str, Field(min_length=1)]
+    """The model's pinned name at the endpoint."""
+    key_env: str | None = None
+    """NAME of the environment variable that holds the key; none where the endpoint needs none."""
+    repeats: Count = 3
+    """Verdicts on each answer, of which the median counts."""
+
+    # Errors that show no value: it may be a secret in the wrong place.
+    @model_validator(mode="after")
+    def _holds_no_secret(self) -> Self:
+        if not re.fullmatch(r"https?://[^\s@?#]+", self.url):
+            raise ValueError("url: expected http(s)://host/path, without user, password or query")
+        if self.key_env is not None and not re.fullmatch(r"[A-Z_][A-Z0-9_]*", self.key_env):
+            raise ValueError("key_env: expected an environment variable's NAME, not the key itself")
+        return self
+
+
+class MtBenchSettings(Settings):
+    """MT-Bench (appendix B.5): its questions, answered under `base` and `all`, and their judge."""
+
+    questions: Annotated[str, Field(min_length=1)]
+    """A local file or a URL, in the benchmark's public form of JSON lines."""
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    """Of the questions' file, where it is to be exactly that one."""
+    max_tokens: Count = 1024
+    """Longest answer to a turn, in tokens."""
+    judge: JudgeSettings
+    """Who grades the answers."""
+
+    @model_validator(mode="after")
+    def _holds_no_secret(self) -> Self:
+        if "@" in self.questions.partition("://")[2]:
+            raise ValueError("questions: expected a file or a URL without user or password")
+        return self
 
 
 class Config(Settings):
@@ -147,7 +209,7 @@ class Config(Settings):
     models: Annotated[dict[Name, ModelSettings], Field(min_length=1)]
     """The base models, by the name that results carry."""
     tasks: Annotated[tuple[Path, ...], Field(min_length=1)] = tuple(
-        Path(f"resources/tasks/{task}.yaml") for task in PAPER_TASKS
+        Path(f"resources/tasks/{task}.yaml") for task in (*PAPER_TASKS, "biographies")
     )
     """Task files; a file's stem names its task."""
     leave_one_out: tuple[Name, ...] | None = None
@@ -158,6 +220,16 @@ class Config(Settings):
     """Further tunings: the prompts that each is tuned on.
 
     By default `rng-10`, `rng-100` and `rng-both`, if `numbers` is among `tasks`."""
+    ranges: RangesSettings | None = RangesSettings()
+    """Figure 2, or null to leave it out; measured on base and `rng-10`, `rng-100`, `rng-both`."""
+    knowledge: Path | None = Path("resources/tasks/knowledge.yaml")
+    """Questions with one right answer, in a task file, or null; asked before and after tuning."""
+    held_out_text: Path | None = Path("resources/text/held-out.txt")
+    """Plain text, a paragraph a line, or null; its loss is measured before and after tuning."""
+    temperatures: tuple[Positive, ...] = (1.5, 2, 3, 5, 10, 20)
+    """At which the base model is sampled, to see where it gets as diffuse as a tuned one."""
+    mt_bench: MtBenchSettings | None = None
+    """MT-Bench, or null to leave it out; figure 6 then says so."""
     names: NamesSettings = NamesSettings()
     """Where the natural distribution of names comes from."""
     tune: TuneSettings = TuneSettings()
@@ -177,13 +249,22 @@ class Config(Settings):
             raise ValueError(
                 f"leave_one_out: found {list(pool)}; expected none, or two or more distinct tasks"
             )
+        if "biographies" in pool:
+            raise ValueError("leave_one_out: found 'biographies'; expected tasks of one value")
         for task in pool:
             if task not in stems:
                 raise ValueError(f"leave_one_out: unknown task {task!r}; expected one of {stems}")
+        if taken := sorted({*stems} & {"ranges", "knowledge", "text", "adapter", "mt-bench"}):
+            raise ValueError(f"tasks: {taken[0]!r} is taken; expected another file name")
+        shown = [f"{temperature:g}" for temperature in self.temperatures]
+        if len(set(shown)) < len(shown) or any("e" in text for text in shown):
+            raise ValueError(
+                f"temperatures: found {', '.join(shown)}; expected distinct ones of 0.0001 to 99999"
+            )
         if "natural" in self.models:
             raise ValueError("models: 'natural' is taken; expected another name")
         for tuning in self.tunings or ():
-            if tuning in ("base", "all") or tuning.startswith(("only-", "without-")):
+            if tuning in ("base", "all", "biographies") or tuning.startswith(("only-", "without-")):
                 raise ValueError(f"tunings: {tuning!r} is taken; expected another name")
         return self
 
@@ -199,6 +280,8 @@ def read_config(raw: dict, origin: str) -> Config:
         if first["type"] == "extra_forbidden":
             message = "unknown key; see workflow/schemas/config.schema.json"
         elif first["type"] not in ("value_error", "missing"):
-            message = f"found {first['input']!r}; {message[0].lower()}{message[1:]}"
+            # What stands in the judge's place may be a secret.
+            found = "" if "judge" in where else f"found {first['input']!r}; "
+            message = f"{found}{message[0].lower()}{message[1:]}"
         more = f" (and {len(others)} more)" if others else ""
         raise InputError(f"{origin}: {where + ': ' if where else ''}{message}{more}") from error

@@ -42,6 +42,35 @@ SAMPLES = pa.schema(
         ("truncated", pa.bool_()),
     ]
 )
+BIOGRAPHIES = pa.schema(
+    [
+        ("prompt", pa.string()),
+        ("seed", pa.int64()),
+        ("draw", pa.int64()),
+        ("name", pa.string()),
+        ("first_name", pa.string()),
+        ("last_name", pa.string()),
+        ("gender", pa.string()),
+        ("birth_date", pa.date32()),  # null where only the year is told
+        ("birth_year", pa.int64()),
+        ("birth_place", pa.string()),
+        ("city", pa.string()),
+        ("country", pa.string()),
+        ("profession", pa.string()),
+        ("accomplishment", pa.string()),
+        ("valid", pa.bool_()),
+        ("problem", pa.string()),  # why the answer is not valid
+        ("duplicate", pa.bool_()),  # an earlier answer has the same text
+        ("repeated_name", pa.bool_()),  # an earlier valid one has the same name
+        ("text", pa.string()),
+    ]
+)
+# The base model at one temperature after the other.
+SWEEP = SAMPLES.insert(0, pa.field("temperature", pa.float64()))
+# The loss on each paragraph of a held-out text.
+TEXT = pa.schema(
+    [("paragraph", pa.int64()), ("tokens", pa.int64()), ("log_prob", pa.float64())],
+)
 EXACT = pa.schema(
     [
         ("prompt", pa.string()),

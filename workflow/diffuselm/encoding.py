@@ -17,8 +17,9 @@ class EncodedPrompt:
 
     id: str
     tokens: Sequence[int]
-    targets: Sequence[str]  # without braces, in the order of the tree's leaves
+    targets: Sequence[str]  # as in the targets' file, in the order of the tree's leaves
     tree: PrefixTree
+    fields: int  # braced values of an answer
 
 
 def encode_prompts(
@@ -35,13 +36,17 @@ def encode_prompts(
         if prompts and prompt.id not in prompts:
             continue
         rows = by_prompt[prompt.id]
-        answers = chat.answer_ids(prompt.text, [f"{{{text}}}" for text in rows["text"]])
+        if prompt.fields == 1:
+            answers = chat.answer_ids(prompt.text, [f"{{{text}}}" for text in rows["text"]])
+        else:
+            answers = chat.opening_ids(prompt.text, rows["text"].tolist())
         try:
             tree = build(answers, rows["weight"])
         except InputError as error:
             raise InputError(f"{prompt.id}, as tokens of this model: {error}") from error
+        tokens = chat.prompt_ids(prompt.text)
         encoded.append(
-            EncodedPrompt(prompt.id, chat.prompt_ids(prompt.text), tuple(rows["text"]), tree)
+            EncodedPrompt(prompt.id, tokens, tuple(rows["text"]), tree, fields=prompt.fields)
         )
     if missing := set(prompts) - {prompt.id for prompt in encoded}:
         raise InputError(f"unknown prompts {sorted(missing)}; expected those of the task files")

@@ -1,4 +1,4 @@
-"""What all figures share: their look, text that stays text, and writing .png, .pdf and .csv."""
+"""What all figures share: their look, labels, bars with whiskers, and writing them to files."""
 
 import csv
 import unicodedata
@@ -6,12 +6,15 @@ from functools import cache
 from pathlib import Path
 
 import matplotlib as mpl
+import numpy as np
 import pandas as pd
 import seaborn
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
 
+from diffuselm.comparison import ModelRecord
 from diffuselm.contracts import written_whole
 
 # Two columns of a printed page, in inches.
@@ -40,6 +43,7 @@ STYLE = {
     "grid.linewidth": 0.5,
     "pdf.fonttype": 42,
 }
+WHISKER = {"elinewidth": 0.7, "capsize": 1.2, "capthick": 0.7}
 
 
 def plot_text(text: str, longest: int) -> str:
@@ -53,6 +57,54 @@ def plot_text(text: str, longest: int) -> str:
     line = line if len(line) <= longest else line[: longest - 1].rstrip() + "…"
     drawn = "".join(c if ord(c) in _characters() else "\u25a1" for c in line)
     return drawn.replace("$", r"\$")
+
+
+def model_label(model: ModelRecord, lines: int = 1) -> str:
+    """The model's id, and a stand-in's mark: both on one line, or the mark on the second of two."""
+    if not model.stand_in:
+        return plot_text(model.model, 24)
+    # On one line the mark takes its room from the id.
+    longest, between = {1: (16, " "), 2: (24, "\n")}[lines]
+    return f"{plot_text(model.model, longest)}{between}(stand-in)"
+
+
+def draw_bars(
+    panel: Axes,
+    at: np.ndarray,
+    rows: pd.DataFrame,
+    colour: str,
+    *,
+    column: str = "value",
+    width: float = 0.25,
+) -> None:
+    """Draw a bar for each row, centred `at`, shape (rows,), with its whisker; a dash for no value.
+
+    `rows` has the value in `column` and its interval in `ci_low` and `ci_high`.
+    """
+    panel.bar(at, rows[column], width=width, color=colour)
+    ends = whisker_lengths(rows, column)
+    panel.errorbar(at, rows[column], ends, fmt="none", ecolor="black", **WHISKER)
+    draw_dashes(panel, at[rows[column].isna()])
+
+
+def whisker_lengths(rows: pd.DataFrame, column: str = "value") -> np.ndarray:
+    """How far each interval reaches below and above the value in `column`, shape (2, rows).
+
+    0 where an end is infinite and cannot be drawn; NaN, which draws nothing, without an interval.
+    """
+    ends = np.array([rows[column] - rows["ci_low"], rows["ci_high"] - rows[column]])
+    return np.where(np.isinf(ends), 0, ends).clip(min=0)
+
+
+def draw_dashes(panel: Axes, at: np.ndarray) -> None:
+    """Mark where a run was not made, on the x axis."""
+    for x in at:
+        panel.text(x, 0, "–", ha="center", va="bottom", transform=panel.get_xaxis_transform())
+
+
+def say_not_run(panel: Axes) -> None:
+    """Say in the middle of a panel that it has nothing to show."""
+    panel.text(0.5, 0.5, "not run", transform=panel.transAxes, ha="center", va="center")
 
 
 def write_figure(stem: Path, figure: Figure, data: pd.DataFrame) -> None:

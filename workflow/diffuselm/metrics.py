@@ -6,7 +6,7 @@ the statistic at this N (see `intervals`), which is below the model's own suppor
 
 import math
 from collections import Counter
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -25,6 +25,7 @@ from diffuselm.intervals import (
 )
 from diffuselm.tasks import task_of
 
+NAMES = "names"  # the task with a natural distribution that is no target set
 # One metric of one prompt: name, value, interval, n.
 Measured = tuple[str, float, Interval, int]
 
@@ -91,28 +92,36 @@ def measure(
     samples: pd.DataFrame,
     exact: pd.DataFrame,
     targets: pd.DataFrame,
+    natural: pd.DataFrame,
     *,
     model: str,
     tuning: str,
     seed: int,
+    field: str = "value",
 ) -> pd.DataFrame:
     """All metrics of one (model, tuning), as rows of `contracts.METRICS`.
 
-    `samples`, `exact` and `targets` have the columns of the contracts of these names; `exact` and
-    `targets` may be empty or lack prompts. One row per prompt and metric, then one per task and
-    metric (prompt null): the mean over the task's prompts that have it, as in tables 5 and 6, its n
-    their total. `seed` is that of the exact metrics; those of samples are measured apart for each
-    seed drawn. Rows depend only on what the tables hold, not on its order.
+    `samples`, `exact`, `targets` and `natural` have the columns of the contracts of these names;
+    `exact` and `targets` may be empty or lack prompts; `natural` is the distribution of names. One
+    row per prompt and metric, then one per task and metric (prompt null): the mean over the task's
+    prompts that have it, as in tables 5 and 6, its n their total. `seed` is that of the exact
+    metrics; those of samples are measured apart for each seed drawn. Rows depend only on what the
+    tables hold, not on its order.
     Raises InputError for a prompt id without task, a log-probability that is none, a repeated exact
     target, or weights and probabilities that are no distributions.
     """
     where = f"{model}/{tuning}"
     for frame in (samples, exact):
         _check_prompts(frame, where)
-    target_texts = {prompt: set(rows["text"]) for prompt, rows in targets.groupby("prompt")}
+    # The braced openings of biographies are no answers.
+    answers = targets[~targets["text"].str.startswith("{")]
+    target_texts = {prompt: set(rows["text"]) for prompt, rows in answers.groupby("prompt")}
     by_seed: dict[int, dict[str, list[Measured]]] = {}
+    births = dict(zip(natural["name"], natural["probability"], strict=True))
     for (drawn, prompt), rows in samples.groupby(["seed", "prompt"]):
         found = list(_of_samples(rows, target_texts.get(prompt), f"{where}: {prompt}"))
+        if task_of(prompt) == NAMES:
+            found += _natural_ratio(rows["value"].dropna().tolist(), births)
         by_seed.setdefault(int(drawn), {})[prompt] = found
     for prompt, rows in exact.groupby("prompt"):
         found = _of_targets(rows, f"{where}: {prompt}")
@@ -123,7 +132,7 @@ def measure(
         for prompt, found in by_prompt.items():
             rows += [(task_of(prompt), prompt, *_flat(one), drawn) for one in found]
         rows += [(task, None, *_flat(one), drawn) for task, one in _task_means(by_prompt)]
-    return _table(rows, model, tuning)
+    return _table(rows, model, tuning, field)
 
 
 def natural_rows(outcomes: Sequence[str], task: str, prompt: str, seed: int) -> pd.DataFrame:
@@ -135,7 +144,7 @@ def natural_rows(outcomes: Sequence[str], task: str, prompt: str, seed: int) -> 
         raise InputError(f"{prompt}: no draws from the natural distribution; expected at least 1")
     found = _of_outcomes(outcomes)
     rows = [(task, prompt, *_flat(one), seed) for one in found]
-    return _table(rows, "natural", "natural")
+    return _table(rows, "natural", "natural", "value")
 
 
 def _of_outcomes(drawn: Sequence[str]) -> list[Measured]:
@@ -145,7 +154,17 @@ def _of_outcomes(drawn: Sequence[str]) -> list[Measured]:
     return [
         ("coverage", float(coverage(drawn)), coverage_interval(counts, n), n),
         ("entropy", entropy(drawn), entropy_interval(counts), n),
+        ("top_share", counts[-1] / n, rate_interval(counts[-1], n), n),
     ]
+
+
+def _natural_ratio(drawn: Sequence[str], natural: Mapping[str, float]) -> Iterator[Measured]:
+    """How much commoner the commonest value is than it naturally is, where the latter is known."""
+    counts, n = Counter(drawn), len(drawn)
+    top = min(counts, key=lambda value: (-counts[value], value), default=None)
+    if top in natural:
+        low, high = (share / natural[top] for share in rate_interval(counts[top], n))
+        yield "natural_ratio", counts[top] / n / natural[top], (low, high), n
 
 
 def _of_samples(
@@ -166,8 +185,13 @@ def _of_samples(
     yield "coverage_valid", float(len(distinct)), of_valid, n
     yield "valid_rate", valid.sum() / n, rate_interval(int(valid.sum()), n), n
     if target_texts is not None:
-        hits = int(rows["value"].isin(target_texts).sum())
+        on_target = rows["value"].isin(target_texts)
+        hits = int(on_target.sum())
         yield "target_rate", hits / n, rate_interval(hits, n), n
+        covered = Counter(rows["value"][on_target].tolist())
+        low, high = coverage_interval(sorted(covered.values()), n)
+        bounded = (low, min(high, float(len(target_texts))))
+        yield "targets_covered", float(len(covered)), bounded, n
 
 
 def _of_targets(rows: pd.DataFrame, where: str) -> list[Measured]:
@@ -211,10 +235,10 @@ def _flat(one: Measured) -> tuple[str, float, float, float, int]:
     return name, float(value), min(low, value), max(high, value), n
 
 
-def _table(rows: list[tuple], model: str, tuning: str) -> pd.DataFrame:
+def _table(rows: list[tuple], model: str, tuning: str, field: str) -> pd.DataFrame:
     names = ["task", "prompt", "metric", "value", "ci_low", "ci_high", "n", "seed"]
     table = pd.DataFrame(rows, columns=names)
-    return table.assign(model=model, tuning=tuning, field="value")[METRICS.names]
+    return table.assign(model=model, tuning=tuning, field=field)[METRICS.names]
 
 
 def _check_prompts(frame: pd.DataFrame, where: str) -> None:

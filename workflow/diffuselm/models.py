@@ -47,11 +47,16 @@ def load_adapter(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
 
     Merged into float32 weights, where that costs no precision and halves the small products.
     """
+    tuned = open_adapter(model, folder)
+    return tuned.merge_and_unload() if model.dtype == torch.float32 else tuned
+
+
+def open_adapter(model: PreTrainedModel, folder: Path, *, trainable: bool = False) -> PeftModel:
+    """Load a PEFT adapter around its base model, to use it or to train it further."""
     try:
-        tuned = PeftModel.from_pretrained(model, folder)
+        return PeftModel.from_pretrained(model, folder, is_trainable=trainable)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise InputError(f"{folder}: not a usable adapter ({_first_line(error)})") from error
-    return tuned.merge_and_unload() if model.dtype == torch.float32 else tuned
 
 
 def pick_device(stand_in: bool) -> str:

@@ -16,11 +16,12 @@ def first_value(text: str) -> str | None:
     return (pair.group(1).strip() or None) if pair else None
 
 
-def is_valid(text: str, ended: bool) -> bool:
-    """Say whether the answer is exactly one braced value and ended by itself.
+def is_valid(text: str, ended: bool, fields: int = 1) -> bool:
+    """Say whether the answer is exactly so many braced values and ended by itself.
 
-    White space around the answer and around its value is let pass; a second brace, an empty value
+    White space around the values and inside their braces is let pass; another brace, an empty value
     or anything outside the braces is not. `ended` is False for an answer cut off at the limit.
     """
-    pair = _PAIR.fullmatch(text.strip())
-    return bool(ended and pair and pair.group(1).strip())
+    values = _PAIR.findall(text)
+    outside = _PAIR.sub("", text).strip()
+    return ended and not outside and len(values) == fields and all(map(str.strip, values))

@@ -6,7 +6,13 @@ from pathlib import Path
 
 from diffuselm.config import PAPER_TASKS, PAPER_TUNINGS, Config
 from diffuselm.errors import InputError
+from diffuselm.paragraphs import read_paragraphs
 from diffuselm.tasks import Prompt, load_task, task_of
+
+BIOGRAPHIES = "biographies"  # the task of section 6, and its tuning
+KNOWLEDGE = "knowledge"  # the task of single-answer questions
+RANGES_FILE = Path("results/tasks/ranges.yaml")  # made from the config
+SWEPT = ("names/english", "numbers/1-10")  # section 4's prompts, for the sweep of temperatures
 
 
 @dataclass(frozen=True)
@@ -14,8 +20,8 @@ class Plan:
     """A checked configuration with its tasks read."""
 
     config: Config
-    task_files: Mapping[str, Path]
-    prompts: Mapping[str, Sequence[Prompt]]  # task -> prompts
+    task_files: Mapping[str, Path]  # those of `prompts`, then `ranges` and `knowledge`
+    prompts: Mapping[str, Sequence[Prompt]]  # task -> prompts, of the tasks that can be tuned on
     tuned_on: Mapping[str, Sequence[str]]  # tuning -> prompt ids; `base` is not among them
 
     @property
@@ -27,14 +33,35 @@ class Plan:
         """Tasks whose prompts the tuning is tuned on."""
         return list(dict.fromkeys(task_of(prompt) for prompt in self.tuned_on[tuning]))
 
+    @property
+    def biographies(self) -> list[str]:
+        """Tunings whose biographies are compared; none where the task is not in the config."""
+        return [t for t in self.tunings if BIOGRAPHIES in self.measured_tasks(t)]
+
+    @property
+    def swept(self) -> list[str]:
+        """The prompts that the base model answers at other temperatures."""
+        asked = {prompt.id for its in self.prompts.values() for prompt in its}
+        return [id for id in SWEPT if id in asked and self.config.temperatures]
+
+    def starts_from(self, tuning: str) -> str | None:
+        """The tuning whose adapter this one trains further (section 6.1)."""
+        return "all" if tuning == BIOGRAPHIES and "all" in self.tuned_on else None
+
     def measured_tasks(self, tuning: str) -> list[str]:
-        """Tasks on which the tuning is sampled and scored: those that some table compares."""
-        if tuning in ("base", "all"):
+        """Tasks on which the tuning is sampled and scored: those that some result compares."""
+        return [*self._compared_tasks(tuning), *([KNOWLEDGE] if self.config.knowledge else [])]
+
+    def _compared_tasks(self, tuning: str) -> list[str]:
+        ranges = ["ranges"] if "ranges" in self.task_files else []
+        if tuning == "base":
+            return [*self.prompts, *ranges]
+        if tuning == "all":
             return list(self.prompts)
         for prefix in ("only-", "without-"):
             if tuning.startswith(prefix):
                 return [tuning.removeprefix(prefix)]
-        return self.training_tasks(tuning)
+        return [*self.training_tasks(tuning), *(ranges if tuning in PAPER_TUNINGS else [])]
 
 
 def make_plan(config: Config, origin: str) -> Plan:
@@ -42,9 +69,16 @@ def make_plan(config: Config, origin: str) -> Plan:
     _check_files(config, origin)
     files = {path.stem: path for path in config.tasks}
     prompts = {task: load_task(path) for task, path in files.items()}
-    plan = Plan(config, files, prompts, _tuned_on(config, prompts, origin))
+    tuned_on = _tuned_on(config, prompts, origin)
+    if config.ranges and set(PAPER_TUNINGS) & set(tuned_on):
+        files["ranges"] = RANGES_FILE
+    if config.knowledge:
+        load_task(config.knowledge)
+        files[KNOWLEDGE] = config.knowledge
+    plan = Plan(config, files, prompts, tuned_on)
     for key, tunings in (
         ("passes_of", config.tune.passes_of),
+        ("learning_rate_of", config.tune.learning_rate_of),
         ("early_stop.tunings", config.tune.early_stop.tunings or ()),
     ):
         for tuning in tunings:
@@ -53,6 +87,18 @@ def make_plan(config: Config, origin: str) -> Plan:
                     f"{origin}: tune.{key}: unknown tuning {tuning!r}; "
                     f"expected one of {', '.join(plan.tuned_on)}"
                 )
+    for task in config.sample.max_tokens_of:
+        if task not in (*files, BIOGRAPHIES):
+            raise InputError(
+                f"{origin}: sample.max_tokens_of: unknown task {task!r}; "
+                f"expected one of {', '.join(files)}"
+            )
+    for task, its in prompts.items():
+        if any((prompt.fields > 1) != (task == BIOGRAPHIES) for prompt in its):
+            raise InputError(
+                f"{files[task]}: expected targets drawn from persons in a task named "
+                f"{BIOGRAPHIES}, and only there"
+            )
     return plan
 
 
@@ -65,6 +111,17 @@ def _check_files(config: Config, origin: str) -> None:
                 f"{origin}: models.{name}.path: no {model.path}/config.json; "
                 "expected a model folder"
             )
+    if config.held_out_text is not None:
+        read_paragraphs(config.held_out_text)
+    if config.knowledge is not None and config.knowledge.stem != KNOWLEDGE:
+        raise InputError(
+            f"{origin}: knowledge: found {config.knowledge}; expected a file {KNOWLEDGE}.yaml"
+        )
+    questions = config.mt_bench.questions if config.mt_bench else "://"
+    if "://" not in questions and not Path(questions).is_file():
+        raise InputError(
+            f"{origin}: mt_bench.questions: no file {questions}; expected a file or a URL"
+        )
     if config.names.file is not None and not config.names.file.is_file():
         raise InputError(
             f"{origin}: names.file: no file {config.names.file}; expected names.zip or yobYYYY.txt"
@@ -90,7 +147,7 @@ def _tuned_on(
     pool = config.leave_one_out
     if pool is None:
         pool = [task for task in PAPER_TASKS if task in prompts]
-    tuned_on |= {f"only-{task}": ids[task] for task in ids}
+    tuned_on |= {f"only-{task}": ids[task] for task in ids if task != BIOGRAPHIES}
     if len(pool) > 1:
         tuned_on |= {
             f"without-{left_out}": [id for task in pool if task != left_out for id in ids[task]]
@@ -98,4 +155,6 @@ def _tuned_on(
         }
     if pool:
         tuned_on["all"] = [id for task in pool for id in ids[task]]
+    if BIOGRAPHIES in ids:
+        tuned_on[BIOGRAPHIES] = ids[BIOGRAPHIES]
     return tuned_on

@@ -52,7 +52,7 @@ def run_record(
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object; raises InputError for a missing file or anything else in it."""
     try:
-        record = json.loads(path.read_text())
+        record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: not readable as JSON ({error}); expected an object") from error
     if not isinstance(record, dict):
@@ -63,7 +63,9 @@ def read_json(path: Path) -> dict[str, Any]:
 def write_json(path: Path, record: Mapping[str, Any]) -> None:
     """Write a record as indented JSON, whole or not at all."""
     with written_whole(path) as part:
-        part.write_text(json.dumps(record, indent=2, default=str, ensure_ascii=False) + "\n")
+        part.write_text(
+            json.dumps(record, indent=2, default=str, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
 
 
 def file_hash(path: Path) -> str:

@@ -41,8 +41,9 @@ def sample(
     seed: int,
     token_budget: int,
     over_tree: bool = True,
+    temperature: float = 1.0,
 ) -> list[Draw]:
-    """Draw `draws` independent answers at temperature 1, no top-k or top-p.
+    """Draw `draws` independent answers, by default at temperature 1, no top-k or top-p.
 
     Draw i carries uniforms u[i, 0], u[i, 1], … and takes at step t the token in whose share of
     the cumulative distribution u[i, t] falls. Draws that share a prefix share its forward pass,
@@ -58,7 +59,7 @@ def sample(
     truncated = np.zeros(draws, dtype=bool)
     ends = set(end_tokens)
     forward, width = _forward_rows, max(1, token_budget // (len(prompt) + max_tokens))
-    if over_tree and _attends_to_all(model, len(prompt) + max_tokens):
+    if over_tree and attends_to_all(model, len(prompt) + max_tokens):
         forward, width = _forward_tree, max(1, (token_budget - len(prompt)) // max_tokens)
     nothing = np.empty((1, 0), dtype=np.int64)
     stack = [_Frontier(nothing, [np.arange(draws)], None, nothing.astype(bool))]
@@ -66,7 +67,9 @@ def sample(
         frontier = stack.pop()
         step = frontier.prefixes.shape[1]
         logits, cache, sees = forward(model, prompt, frontier)
-        picks = _choose(logits, [uniforms[step, indices] for indices in frontier.draws])
+        picks = choose(
+            logits / temperature, [uniforms[step, indices] for indices in frontier.draws]
+        )
         children: list[tuple[int, np.ndarray, np.ndarray]] = []
         for row, (chosen, chosen_log_probs) in enumerate(picks):
             indices = frontier.draws[row]
@@ -97,7 +100,7 @@ def _groups(chosen: np.ndarray, indices: np.ndarray) -> Iterator[tuple[int, np.n
         yield int(token), indices[chosen == token]
 
 
-def _choose(
+def choose(
     logits: Tensor, uniforms: Sequence[np.ndarray], block: int = 2**23
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Invert the cumulative distribution of each row of (rows, vocabulary) logits at its uniforms.
@@ -121,7 +124,7 @@ def _choose(
             yield chosen[row, :count], chosen_log_probs[row, :count]
 
 
-def _attends_to_all(model: PreTrainedModel, positions: int) -> bool:
+def attends_to_all(model: PreTrainedModel, positions: int) -> bool:
     """Whether every layer sees all of an answer: no shorter sliding window, no other state.
 
     Elsewhere branches cannot stand side by side in one cache, and every row is read whole.

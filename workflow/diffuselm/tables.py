@@ -17,7 +17,14 @@ from diffuselm.comparison import (
 )
 from diffuselm.contracts import METRICS, read_table
 from diffuselm.published import load_published
-from diffuselm.table_files import write_table_files
+from diffuselm.table_files import (
+    Groups,
+    Table,
+    latex,
+    markdown,
+    number_cells,
+    write_table_files,
+)
 
 # One row of a tidy frame is one number of the table. `group` and `column` are its two headings;
 # `digits` is how many decimals the paper prints; `better` marks the larger of a pair.
@@ -49,7 +56,8 @@ _TABLE_4 = (
     ("RNG", "numbers", "numbers/1-10", "rng-10"),
     ("Baby Names", "names", "names/english", "only-names"),
 )
-_PAPER_N = 1000
+PAPER_N = 1000
+PAPER_NOTE = "“paper”: what the paper printed for its model (or the one stood in for)."
 _TITLES = {
     4: "Entropy and coverage of random numbers and baby names, before and after tuning on each "
     "(higher is more diverse).",
@@ -77,11 +85,20 @@ def render_tables(
     measured = read_table(metrics, METRICS).to_pandas()
     models = load_models(records)
     paper = load_published(published)
-    for number, build in ((4, table_4), (5, table_5), (6, table_6)):
+    for number, build, arrange in (
+        (4, table_4, _by_model),
+        (5, table_5, _by_task),
+        (6, table_6, _by_task),
+    ):
         frame = build(measured, models, paper)
-        notes = list(_notes(frame, answers_per_prompt(measured), natural_source))
-        stem = Path(out) / f"table-{number}"
-        write_table_files(frame, stem, number=number, title=_TITLES[number], notes=notes)
+        notes = tuple(_notes(frame, answers_per_prompt(measured), natural_source))
+        table = arrange(frame, number, notes)
+        write_table_files(
+            Path(out) / f"table-{number}",
+            csv=frame.to_csv(index=False, lineterminator="\n"),
+            markdown=markdown(table),
+            latex=latex(table),
+        )
 
 
 def table_4(
@@ -106,7 +123,7 @@ def table_4(
             (_NATURAL, "Natural", "natural"),
         )
     ]
-    return _frame(4, cells, numbers, published)
+    return _compared(tidy_frame(4, cells, numbers, published))
 
 
 def table_5(
@@ -121,6 +138,43 @@ def table_6(
 ) -> pd.DataFrame:
     """Numbers of table 6, mean entropy in leave-one-out generalization; see `table_4`."""
     return _leave_one_out(6, "entropy", 2, metrics, models, published)
+
+
+def tidy_frame(
+    table: int,
+    cells: Sequence[tuple[str, ModelRecord, str, str, Key, int]],
+    numbers: dict[Key, Number],
+    published: pd.DataFrame,
+) -> pd.DataFrame:
+    """One row (columns `FRAME`) for each cell: its number, nulls where it was not run, the paper's.
+
+    A cell is its row, model, group and column, the key of its number, and its decimals.
+    """
+    of_table = published[published["table"] == table]
+    names = ("model", "tuning", "task", "prompt", "metric")
+    columns = [of_table[name].astype(object).where(of_table[name].notna(), None) for name in names]
+    keys = zip(*columns, strict=True)
+    paper = dict(zip(keys, zip(of_table["value"], of_table["note"], strict=True), strict=True))
+    absent = Number(float("nan"), float("nan"), float("nan"), None, None)
+    rows = []
+    for row, model, group, column, key, digits in cells:
+        number = numbers.get(key, absent)
+        _, tuning, task, prompt, metric = key
+        printed, note = paper.get((model.paper_model, *key[1:]), (None, ""))
+        headings = (table, row, model.model, model.label, model.stand_in, group, column)
+        found = (number.value, number.ci_low, number.ci_high, number.n, number.seeds)
+        rows.append((*headings, task, prompt, tuning, metric, *found, printed, note, False, digits))
+    return pd.DataFrame(rows, columns=list(FRAME)).astype(FRAME)
+
+
+def stand_in_notes(frame: pd.DataFrame) -> Iterator[str]:
+    """Name the stand-ins among the models of `frame` (columns model, stand_in), if any."""
+    stand_ins = frame.loc[frame["stand_in"], "model"].unique()
+    if len(stand_ins):
+        yield (
+            f"Stand-ins: {', '.join(stand_ins)}. They are tiny models made for trying the workflow "
+            "out, not the paper's models: what they score says nothing about those."
+        )
 
 
 def _leave_one_out(
@@ -138,36 +192,11 @@ def _leave_one_out(
         for model in models
         for column, tuning in (("Baseline", "base"), ("Ours (OOD)", ood_tuning(task, numbers)))
     ]
-    return _frame(table, cells, numbers, published)
+    return _compared(tidy_frame(table, cells, numbers, published))
 
 
-def _frame(
-    table: int,
-    cells: Sequence[tuple[str, ModelRecord, str, str, Key, int]],
-    numbers: dict[Key, Number],
-    published: pd.DataFrame,
-) -> pd.DataFrame:
-    """One row for each cell: its number, dashes (nulls) where it was not run, and the paper's."""
-    of_table = published[published["table"] == table]
-    names = ("model", "tuning", "task", "prompt", "metric")
-    columns = [of_table[name].astype(object).where(of_table[name].notna(), None) for name in names]
-    keys = zip(*columns, strict=True)
-    paper = dict(zip(keys, zip(of_table["value"], of_table["note"], strict=True), strict=True))
-    absent = Number(float("nan"), float("nan"), float("nan"), None, None)
-    rows = []
-    for row, model, group, column, key, digits in cells:
-        number = numbers.get(key, absent)
-        _, tuning, task, prompt, metric = key
-        printed, note = paper.get((model.paper_model, *key[1:]), (None, ""))
-        headings = (table, row, model.model, model.label, model.stand_in, group, column)
-        found = (number.value, number.ci_low, number.ci_high, number.n, number.seeds)
-        rows.append((*headings, task, prompt, tuning, metric, *found, printed, note, False, digits))
-    frame = pd.DataFrame(rows, columns=list(FRAME)).astype(FRAME)
-    return frame.assign(better=_better(frame))
-
-
-def _better(frame: pd.DataFrame) -> pd.Series:
-    """Mark the larger of Baseline and tuned, where both were run and differ as printed."""
+def _compared(frame: pd.DataFrame) -> pd.DataFrame:
+    """Mark the larger of Baseline and tuned as `better`, where both run and differ as printed."""
     shown = pd.Series(
         [
             round(value, digits)
@@ -177,18 +206,38 @@ def _better(frame: pd.DataFrame) -> pd.Series:
         dtype="float64",
     )
     pair = shown.groupby([frame["row"], frame["model"], frame["metric"]])
-    return (shown == pair.transform("max")) & (pair.transform("nunique") == 2)
+    return frame.assign(better=(shown == pair.transform("max")) & (pair.transform("nunique") == 2))
+
+
+def _by_model(frame: pd.DataFrame, number: int, notes: tuple[str, ...]) -> Table:
+    """A row for each task and model; what is natural stands in the task's first row."""
+    groups: Groups = tuple(
+        (group, ("Baseline", "Tuned", "Natural")) for group in frame["group"].unique()
+    )
+    rows = []
+    for title, of_task in frame.groupby("row", sort=False):
+        natural = of_task[of_task["model"] == "natural"]
+        models = of_task[of_task["model"] != "natural"]
+        for i, (_, of_model) in enumerate(models.groupby("model", sort=False)):
+            shown = pd.concat([of_model, natural]) if i == 0 else of_model
+            stub = (title if i == 0 else "", of_model["model_label"].iloc[0])
+            rows.append((stub, number_cells(shown, groups)))
+    return Table(number, _TITLES[number], ("Task", "Model"), groups, tuple(rows), notes)
+
+
+def _by_task(frame: pd.DataFrame, number: int, notes: tuple[str, ...]) -> Table:
+    groups: Groups = tuple((label, ("Baseline", "Ours (OOD)")) for label in frame["group"].unique())
+    rows = tuple(
+        ((title,), number_cells(of_task, groups))
+        for title, of_task in frame.groupby("row", sort=False)
+    )
+    return Table(number, _TITLES[number], ("Task",), groups, rows, notes)
 
 
 def _notes(frame: pd.DataFrame, draws: int | None, natural_source: str) -> Iterator[str]:
     """What a reader must know before taking a number of the table for something else."""
     yield "In brackets: 95% interval. Bold: the better of the pair."
-    stand_ins = frame.loc[frame["stand_in"], "model"].unique()
-    if len(stand_ins):
-        yield (
-            f"Stand-ins: {', '.join(stand_ins)}. They are tiny models made for trying the workflow "
-            "out, not the paper's models: what they score says nothing about those."
-        )
+    yield from stand_in_notes(frame)
     if (frame["metric"] == "coverage").any():
         yield (
             "Coverage counts every distinct answer, one outside of what was asked for too: it may "
@@ -197,12 +246,12 @@ def _notes(frame: pd.DataFrame, draws: int | None, natural_source: str) -> Itera
     if (frame["column"] == "Natural").any():
         yield f"Natural: uniform for RNG; for Baby Names, {natural_source}."
     if frame["published"].notna().any():
-        yield "“paper”: what the paper printed for its model (or the one stood in for)."
-    if (frame["metric"] == "coverage").any() and draws != _PAPER_N:
+        yield PAPER_NOTE
+    if (frame["metric"] == "coverage").any() and draws != PAPER_N:
         found = f"{draws:,}" if draws else "a number that differs between prompts"
         yield (
             f"Coverage here counts the distinct among {found} answers to a prompt, the paper's "
-            f"among {_PAPER_N:,}: the two do not compare."
+            f"among {PAPER_N:,}: the two do not compare."
         )
     if (frame["note"] == "misprinted").any():
         yield "†: misprinted; the paper's Mistral columns repeat its Llama columns."

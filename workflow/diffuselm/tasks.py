@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-import yaml
-
 from diffuselm.errors import InputError
+from diffuselm.persons import draw_persons, opening
 from diffuselm.seeds import derive
+from diffuselm.strict_yaml import read_yaml
 
 # The Snakefile imports this module in every cluster job: numpy and pyarrow are imported where a
 # function needs them.
@@ -77,24 +77,34 @@ class NaturalNames:
 
 
 @dataclass(frozen=True)
+class Persons:
+    """A target set still to be drawn: the first four fields of biographies (section 6.1)."""
+
+
+@dataclass(frozen=True)
 class Prompt:
     """One instruction of a task: its id `task/slug`, its text, and what it is tuned toward."""
 
     id: str
     text: str
-    targets: TargetSet | NaturalNames
+    targets: TargetSet | NaturalNames | Persons
+
+    @property
+    def fields(self) -> int:
+        """Braced values of an answer; of more than one, the targets are only the first ones."""
+        return 6 if isinstance(self.targets, Persons) else 1
 
 
 def load_task(path: Path) -> tuple[Prompt, ...]:
     """Read the prompts of the task that `path` (named TASK.yaml) describes, in the file's order.
 
     Raises InputError, one line that names the file and the key, for anything but a mapping
-    `prompts` of slugs to a `text` and its `targets`: a list, a mapping of target to weight, or
-    `{draw_from: natural_names, count: N}`.
+    `prompts` of slugs to a `text` and its `targets`: a list, a mapping of target to weight,
+    `{draw_from: natural_names, count: N}`, or `{draw_from: persons}`.
     """
     path = Path(path)
     _check_slug(path.stem, f"{path}: the file's name")
-    task = _mapping(_read_yaml(path), ["prompts"], str(path))
+    task = _mapping(read_yaml(path), ["prompts"], str(path))
     prompts = task["prompts"]
     if not isinstance(prompts, dict) or not prompts:
         raise InputError(f"{path}: prompts: {_shown(prompts)}; expected a mapping of prompts")
@@ -132,25 +142,32 @@ def draw_names(
     return tuple(natural_names[i] for i in drawn)
 
 
-def target_set(prompt: Prompt, natural: "pa.Table | None", seed: int) -> TargetSet:
-    """Resolve the prompt's target set, drawing it from `natural` where the task says so.
+def target_texts(
+    prompt: Prompt, natural: "pa.Table | None", seed: int
+) -> tuple[Sequence[str], Sequence[float]]:
+    """The prompt's target texts and weights, drawn where the task says so.
 
+    Openings of biographies are whole lines with their braces; all other texts are without.
     `natural` has the columns name and probability; `seed` is the config's one number, from which
     the draw derives its own. Raises InputError where the names are needed and lacking.
     """
+    own_seed = derive(seed, "targets", prompt.id)
     if isinstance(prompt.targets, TargetSet):
-        return prompt.targets
+        return prompt.targets.texts, prompt.targets.weights
+    if isinstance(prompt.targets, Persons):
+        openings = [opening(person) for person in draw_persons(own_seed)]
+        return openings, [1 / len(openings)] * len(openings)
     if natural is None:
         raise InputError(f"{prompt.id}: targets are drawn from natural_names; expected their file")
     names, probabilities = (natural.column(c).to_pylist() for c in ("name", "probability"))
-    own_seed = derive(seed, "targets", prompt.id)
-    return TargetSet.uniform(draw_names(names, probabilities, prompt.targets.count, own_seed))
+    drawn = TargetSet.uniform(draw_names(names, probabilities, prompt.targets.count, own_seed))
+    return drawn.texts, drawn.weights
 
 
 def write_targets(task_path: Path, natural_path: Path | None, seed: int, out: Path) -> None:
     """Write the target sets of all prompts of a task: columns prompt, text, weight.
 
-    The stage `targets`. Texts have no braces. `natural_path` (columns name, count, probability)
+    The stage `targets`. `natural_path` (columns name, count, probability)
     is read only where a prompt draws from it. Raises InputError as the functions above do.
     """
     from diffuselm import contracts
@@ -162,10 +179,10 @@ def write_targets(task_path: Path, natural_path: Path | None, seed: int, out: Pa
     rows = []
     for prompt in prompts:
         try:
-            targets = target_set(prompt, natural, seed)
+            texts, weights = target_texts(prompt, natural, seed)
         except InputError as error:
             raise InputError(f"{natural_path or task_path}: {error}") from error
-        for text, weight in zip(targets.texts, targets.weights, strict=True):
+        for text, weight in zip(texts, weights, strict=True):
             rows.append({"prompt": prompt.id, "text": text, "weight": weight})
     contracts.write_rows(Path(out), rows, contracts.TARGETS)
 
@@ -206,7 +223,7 @@ def _prompt(path: Path, slug: object, entry: object) -> Prompt:
     return Prompt(f"{path.stem}/{slug}", text, targets)
 
 
-def _targets(found: object) -> TargetSet | NaturalNames:
+def _targets(found: object) -> TargetSet | NaturalNames | Persons:
     if isinstance(found, list):
         return TargetSet.uniform([_target_text(value) for value in found])
     if not isinstance(found, dict):
@@ -214,9 +231,14 @@ def _targets(found: object) -> TargetSet | NaturalNames:
     if "draw_from" not in found:
         texts = [_target_text(value) for value in found]
         return TargetSet.weighted(texts, list(found.values()))
+    if found["draw_from"] == "persons":
+        _mapping(found, ["draw_from"], "draw_from")
+        return Persons()
     draw = _mapping(found, ["draw_from", "count"], "draw_from")
     if draw["draw_from"] != "natural_names":
-        raise InputError(f"draw_from: {_shown(draw['draw_from'])}; expected natural_names")
+        raise InputError(
+            f"draw_from: {_shown(draw['draw_from'])}; expected natural_names or persons"
+        )
     if type(draw["count"]) is not int or draw["count"] < 1:
         raise InputError(f"count: {_shown(draw['count'])}; expected a whole number of 1 or more")
     return NaturalNames(draw["count"])
@@ -250,55 +272,3 @@ def _shown(value: object) -> str:
     if value is None:
         return "nothing"
     return f"{value!r} ({type(value).__name__})"
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """Safe YAML that reads what is written: no repeated key, no text taken for something else."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        seen = set()
-        scalars = (key for key, _ in node.value if isinstance(key, yaml.ScalarNode))
-        for key in scalars:  # any other kind of key is refused by the base class
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    problem=f"{key.value!r} appears twice; expected distinct keys",
-                    problem_mark=key.start_mark,
-                )
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-    def construct_whole_number(self, node: yaml.ScalarNode) -> int:
-        # YAML 1.1 reads 010 as 8, 1_000 as 1000 and 1:30 as 90.
-        if not re.fullmatch(r"0|-?[1-9][0-9]{0,99}", node.value):
-            return self.refuse(node)
-        return int(node.value)
-
-    def refuse(self, node: yaml.ScalarNode) -> Any:
-        if not node.value:
-            return None  # a key without a value: the checks that follow name the key
-        kind = node.tag.rpartition(":")[2]
-        raise yaml.constructor.ConstructorError(
-            problem=f"YAML reads {node.value!r} as {kind}; expected text (put it in quotes)",
-            problem_mark=node.start_mark,
-        )
-
-
-_StrictLoader.add_constructor("tag:yaml.org,2002:int", _StrictLoader.construct_whole_number)
-for _kind in ("bool", "null", "timestamp"):
-    _StrictLoader.add_constructor(f"tag:yaml.org,2002:{_kind}", _StrictLoader.refuse)
-
-
-def _read_yaml(path: Path) -> object:
-    try:
-        return yaml.load(path.read_text(encoding="utf-8"), _StrictLoader)
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file; expected a task in YAML") from error
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); expected a file") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 text ({error}); expected YAML") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"line {mark.line + 1}" if mark else "not YAML"
-        problem = " ".join(str(getattr(error, "problem", None) or error).split())
-        raise InputError(f"{path}: {where}: {problem}") from error

@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -13,6 +14,7 @@ from transformers import PreTrainedModel
 
 from diffuselm.encoding import EncodedPrompt
 from diffuselm.errors import InputError, NonFiniteLossError
+from diffuselm.models import open_adapter
 from diffuselm.objective import (
     NodeLogProbs,
     choose_node_log_probs,
@@ -51,14 +53,24 @@ class Step:
 
 
 def tune(
-    base: PreTrainedModel, prompts: Sequence[EncodedPrompt], settings: Hyperparameters, seed: int
+    base: PreTrainedModel,
+    prompts: Sequence[EncodedPrompt],
+    settings: Hyperparameters,
+    seed: int,
+    start: Path | None = None,
 ) -> tuple[PeftModel, list[Step]]:
-    """Train one adapter on the prompts' target sets; returns it and the history of its steps."""
+    """Train one adapter on the prompts' target sets; returns it and the history of its steps.
+
+    A new adapter, or the one in the folder `start`, trained further.
+    """
     _check_modules(base, settings.target_modules)
     torch.manual_seed(seed)
     longest = max(prompts, key=lambda prompt: len(prompt.tokens) + prompt.tree.depth.max())
     node_log_probs = choose_node_log_probs(base, longest.tokens, longest.tree)
-    model = get_peft_model(base, _lora(settings)).train()
+    if start is None:
+        model = get_peft_model(base, _lora(settings)).train()
+    else:
+        model = open_adapter(base, start, trainable=True).train()
     trainable = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trainable, lr=settings.learning_rate, eps=settings.eps)
     order = torch.Generator().manual_seed(seed)

@@ -14,6 +14,7 @@ from diffuselm.config import PAPER_TASKS, read_config
 from diffuselm.errors import InputError
 from diffuselm.fingerprint import fingerprint
 from diffuselm.plan import make_plan
+from diffuselm.tasks import task_of
 
 ORIGIN = ", ".join(map(os.path.relpath, workflow.overwrite_configfiles)) or "config.yaml"
 try:
@@ -72,7 +73,7 @@ def targets_files():
 
 
 def metrics_parts():
-    return [f"results/parts/{model}/metrics.parquet" for model in CONFIG.models]
+    return [f"results/parts/{model}.metrics.parquet" for model in CONFIG.models]
 
 
 def model_records():
@@ -89,15 +90,14 @@ def runs(pattern):
 
 
 def adapters():
-    return [
-        f"results/adapters/{model}/{tuning}" for model in CONFIG.models for tuning in PLAN.tuned_on
-    ]
+    return [adapter(model, tuning) for model in CONFIG.models for tuning in PLAN.tuned_on]
 
 
-def parts_of_run(wildcards):
+def biographies():
     return [
-        f"results/parts/{wildcards.model}/{wildcards.tuning}/{task}"
-        for task in PLAN.measured_tasks(wildcards.tuning)
+        f"results/biographies/{model}/{tuning}.parquet"
+        for model in CONFIG.models
+        for tuning in PLAN.biographies
     ]
 
 
@@ -116,6 +116,10 @@ def flags(**options):
             if each is not None and not isinstance(each, bool):
                 words.append(shlex.quote(str(each)))
     return " ".join(words)
+
+
+def adapter(model, tuning):
+    return f"results/adapters/{model}/{tuning}"
 
 
 # Stage `names`.
@@ -153,7 +157,7 @@ def model_flags(wildcards):
 
 
 def paper_task_files(wildcards):
-    return [f"resources/tasks/{task}.yaml" for task in PAPER_TASKS]
+    return [f"resources/tasks/{task}.yaml" for task in (*PAPER_TASKS, "biographies")]
 
 
 def stand_in_flags(wildcards):
@@ -162,11 +166,25 @@ def stand_in_flags(wildcards):
         task=paper_task_files(wildcards),
         seed=settings.seed,
         broad_steps=settings.broad_steps,
-        collapse_steps=settings.collapse_steps[wildcards.family],
+        collapse_steps=settings.collapse_steps.get(wildcards.family, 250),
+        biography_steps=settings.biography_steps,
     )
 
 
+# Stage `targets`.
+
+
+def ranges_flags(wildcards):
+    ranges = CONFIG.ranges
+    return flags(high=ranges.highs, size=ranges.sizes, versions=ranges.versions, seed=CONFIG.seed)
+
+
 # Stage `tune`.
+
+
+def start_of_tuning(wildcards):
+    start = PLAN.starts_from(wildcards.tuning)
+    return [adapter(wildcards.model, start)] if start else []
 
 
 def training_task_files(wildcards):
@@ -184,8 +202,15 @@ def tune_flags(wildcards):
         task=training_task_files(wildcards),
         targets=training_targets(wildcards),
         prompt=PLAN.tuned_on[wildcards.tuning],
-        **settings.model_dump(exclude={"early_stop", "target_modules", "passes", "passes_of"}),
+        start=start_of_tuning(wildcards),
+        rank=settings.rank,
+        alpha=settings.alpha,
+        dropout=settings.dropout,
+        learning_rate=settings.learning_rate_of.get(wildcards.tuning, settings.learning_rate),
+        eps=settings.eps,
+        max_grad_norm=settings.max_grad_norm,
         passes=settings.passes_of.get(wildcards.tuning, settings.passes),
+        token_budget=settings.token_budget,
         target_modules=",".join(settings.target_modules),
         stop_ratio=settings.early_stop.ratio if stops else None,
         dtype=model.dtype,
@@ -198,24 +223,103 @@ def tune_flags(wildcards):
 
 
 def adapter_of_run(wildcards):
-    if wildcards.tuning == "base":
-        return []
-    return [f"results/adapters/{wildcards.model}/{wildcards.tuning}"]
+    tuned = wildcards.tuning != "base"
+    return [adapter(wildcards.model, wildcards.tuning)] if tuned else []
 
 
-def sample_flags(wildcards):
+def measured_task_files(wildcards):
+    return [str(PLAN.task_files[task]) for task in PLAN.measured_tasks(wildcards.tuning)]
+
+
+def measured_targets(wildcards):
+    return [targets_file(task) for task in PLAN.measured_tasks(wildcards.tuning)]
+
+
+def held_out_text(wildcards):
+    return [str(CONFIG.held_out_text)] if CONFIG.held_out_text else []
+
+
+def sampling_flags(wildcards):
     model = model_of(wildcards)
     return flags(
-        adapter=adapter_of_run(wildcards),
-        **CONFIG.sample.model_dump(),
+        **CONFIG.sample.model_dump(exclude={"max_tokens_of"}),
         dtype=model.dtype,
         leading_space=model.leading_space,
         seed=CONFIG.seed,
     )
 
 
-def part_flags(wildcards):
-    return flags(part=parts_of_run(wildcards))
+def sample_flags(wildcards):
+    settings, tasks = CONFIG.sample, PLAN.measured_tasks(wildcards.tuning)
+    other = {t: settings.longest(t) for t in tasks if settings.longest(t) != settings.max_tokens}
+    chosen = flags(
+        adapter=adapter_of_run(wildcards),
+        task=measured_task_files(wildcards),
+        targets=measured_targets(wildcards),
+        max_tokens_of=[f"{task}={tokens}" for task, tokens in other.items()],
+        held_out_text=held_out_text(wildcards),
+        pass_budget=CONFIG.tune.token_budget,
+    )
+    return f"{chosen} {sampling_flags(wildcards)}"
+
+
+# Stage `sample`, at other temperatures.
+
+
+def swept_tasks():
+    return list(dict.fromkeys(task_of(prompt) for prompt in PLAN.swept))
+
+
+def swept_task_files(wildcards):
+    return [str(PLAN.task_files[task]) for task in swept_tasks()]
+
+
+def swept_targets(wildcards):
+    return [targets_file(task) for task in swept_tasks()]
+
+
+def sweep_flags(wildcards):
+    chosen = flags(
+        task=swept_task_files(wildcards),
+        targets=swept_targets(wildcards),
+        prompt=PLAN.swept,
+        temperature=CONFIG.temperatures,
+    )
+    return f"{chosen} {sampling_flags(wildcards)}"
+
+
+# Stage `mt_bench`.
+
+
+def mt_bench_metrics():
+    return [
+        f"results/mt-bench/metrics/{model}/{tuning}.parquet"
+        for model in CONFIG.models
+        for tuning in ("base", "all")
+        if CONFIG.mt_bench and tuning in PLAN.tunings
+    ]
+
+
+def mt_bench_source(wildcards):
+    source = CONFIG.mt_bench.questions
+    return [] if "://" in source else [source]
+
+
+def mt_bench_questions_flags(wildcards):
+    return flags(source=CONFIG.mt_bench.questions, sha256=CONFIG.mt_bench.sha256)
+
+
+def mt_bench_answers_flags(wildcards):
+    return flags(
+        adapter=adapter_of_run(wildcards),
+        max_tokens=CONFIG.mt_bench.max_tokens,
+        dtype=model_of(wildcards).dtype,
+        seed=CONFIG.seed,
+    )
+
+
+def mt_bench_judge_flags(wildcards):
+    return flags(**CONFIG.mt_bench.judge.model_dump(), seed=CONFIG.seed)
 
 
 # Stage `measure`.
@@ -229,10 +333,32 @@ def exact_of_model(wildcards):
     return [f"results/exact/{wildcards.model}/{tuning}.parquet" for tuning in PLAN.tunings]
 
 
+def text_of_model(wildcards):
+    return [f"results/text/{wildcards.model}/{tuning}.parquet" for tuning in PLAN.tunings]
+
+
+def adapters_of_model(wildcards):
+    return [adapter(wildcards.model, tuning) for tuning in PLAN.tuned_on]
+
+
+def biographies_of_model(wildcards):
+    return [
+        f"results/biographies/{wildcards.model}/{tuning}.parquet" for tuning in PLAN.biographies
+    ]
+
+
+def sweep_of_model(wildcards):
+    return [f"results/sweep/{wildcards.model}.parquet"] if PLAN.swept else []
+
+
 def measure_flags(wildcards):
     return flags(
         samples=samples_of_model(wildcards),
         exact=exact_of_model(wildcards),
+        text=text_of_model(wildcards),
+        adapter=adapters_of_model(wildcards),
+        biography=biographies_of_model(wildcards),
+        sweep=sweep_of_model(wildcards),
         targets=targets_files(),
         seed=CONFIG.seed,
     )
@@ -240,7 +366,7 @@ def measure_flags(wildcards):
 
 def metrics_flags(wildcards):
     return flags(
-        part=metrics_parts(),
+        part=[*metrics_parts(), *mt_bench_metrics()],
         task=PLAN.task_files.values(),
         targets=targets_files(),
         draws=CONFIG.sample.draws,
@@ -252,13 +378,32 @@ def metrics_flags(wildcards):
 
 
 def figure_numbers():
-    """Figure 1 is about two of the paper's prompts; without them it is left out."""
+    """Those whose prompts the config has."""
     asked = {prompt.id for prompts in PLAN.prompts.values() for prompt in prompts}
-    return [1, 3] if {"names/english", "numbers/1-10"} <= asked else [3]
+    return [
+        *([1] if {"names/english", "numbers/1-10"} <= asked else []),
+        *([2] if "ranges" in PLAN.task_files else []),
+        3,
+        *([4, 5] if PLAN.biographies else []),
+        6,
+    ]
+
+
+def table_numbers():
+    return [1, 2, 3, 4, 5, 6, 7, 8] if PLAN.biographies else [4, 5, 6]
 
 
 def record_flags(wildcards):
     return flags(record=model_records())
+
+
+def biography_flags(wildcards):
+    return flags(biographies=biographies(), record=model_records())
+
+
+def biography_table_flags(wildcards):
+    task = PLAN.task_files["biographies"]
+    return f"{biography_flags(wildcards)} {flags(task=task, seed=CONFIG.seed)}"
 
 
 def figure_1_samples(wildcards):

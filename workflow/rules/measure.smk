@@ -5,9 +5,14 @@ rule measure_model:
     input:
         samples=samples_of_model,
         exact=exact_of_model,
+        text=text_of_model,
+        adapters=adapters_of_model,
+        biographies=biographies_of_model,
+        sweep=sweep_of_model,
         targets=targets_files(),
+        natural=rules.names.output.natural,
     output:
-        "results/parts/{model}/metrics.parquet",
+        "results/parts/{model}.metrics.parquet",
     log:
         "results/logs/measure/{model}.log",
     benchmark:
@@ -20,7 +25,7 @@ rule measure_model:
         flags=measure_flags,
         code=fingerprint("stages.measure"),
     shell:
-        "diffuselm measure {params.flags} --out {output} > {log} 2>&1"
+        "diffuselm measure {params.flags} --natural {input.natural} --out {output} > {log} 2>&1"
 
 
 rule measure:
@@ -30,6 +35,7 @@ rule measure:
             "measure_model",
             metrics_parts(),
         ),
+        verdicts=mt_bench_metrics(),
         tasks=[str(file) for file in PLAN.task_files.values()],
         targets=targets_files(),
         natural=rules.names.output.natural,

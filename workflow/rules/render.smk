@@ -1,38 +1,82 @@
-"""Stage `render`: tables and figures, from metrics and samples alone."""
+"""Stage `render`: scorecard, tables and figures, from metrics, samples and biographies alone."""
 
 
 localrules:
     render,
+    tables,
     figures,
 
 
-TABLES = expand("results/tables/table-{n}.{format}", n=[4, 5, 6], format=["md", "csv", "tex"])
+SCORECARD = ["results/scorecard.md", "results/scorecard.parquet"]
+TABLES = expand("results/tables/table-{n}.{format}", n=table_numbers(), format=["md", "csv", "tex"])
 FIGURES = expand(
     "results/figures/figure-{n}.{format}", n=figure_numbers(), format=["png", "pdf", "csv"]
 )
+# The report: its pages, and the part of the paper that each result is from.
+PAGED = ["results/scorecard.md", *expand("results/tables/table-{n}.md", n=table_numbers())]
+PAGES = [Path(file).stem for file in PAGED]
+PARTS = {
+    "scorecard": "1 Scorecard",
+    **dict.fromkeys(["figure-1", "figure-2", "table-4"], "2 Random numbers and names (section 4)"),
+    **dict.fromkeys(
+        ["figure-3", "table-5", "table-6"], "3 Generalization across tasks (section 5)"
+    ),
+    **dict.fromkeys(["figure-4", "figure-5"], "4 Biographies (section 6)"),
+    **{f"table-{n}": "4 Biographies (section 6)" for n in (1, 2, 3, 7, 8)},
+    "figure-6": "5 General capabilities (appendix B.5)",
+}
+# Captions tell of models and of numbers of answers, which the config may leave to the defaults.
+config.update(CONFIG.model_dump(mode="json"))
 
 
 rule render:
     input:
-        TABLES + FIGURES,
+        SCORECARD + TABLES + FIGURES,
+        expand("results/report/{page}.html", page=PAGES),
+
+
+rule tables:
+    input:
+        whole_stage("tables", "diversity_tables", TABLES),
 
 
 rule figures:
     input:
-        FIGURES,
+        [
+            whole_stage("figures", f"figure_{n}", f"results/figures/figure-{n}.png")
+            for n in figure_numbers()
+        ],
 
 
-rule tables:
+rule scorecard:
+    input:
+        metrics="results/metrics.parquet",
+        records=model_records(),
+        published="resources/paper/published.csv",
+        claims="resources/paper/claims.yaml",
+    output:
+        SCORECARD,
+    log:
+        "results/logs/scorecard.log",
+    conda:
+        ENVIRONMENT
+    params:
+        flags=record_flags,
+        folder=subpath(output[0], parent=True),
+        code=fingerprint("stages.scorecard"),
+    shell:
+        "diffuselm scorecard --metrics {input.metrics} {params.flags} "
+        "--published {input.published} --claims {input.claims} --out {params.folder} > {log} 2>&1"
+
+
+rule diversity_tables:
     input:
         metrics="results/metrics.parquet",
         records=model_records(),
         published="resources/paper/published.csv",
         names=rules.names.output.run,
     output:
-        report("results/tables/table-4.md", caption="../report/table-4.rst", category="Tables"),
-        report("results/tables/table-5.md", caption="../report/table-5.rst", category="Tables"),
-        report("results/tables/table-6.md", caption="../report/table-6.rst", category="Tables"),
-        [table for table in TABLES if not table.endswith(".md")],
+        expand("results/tables/table-{n}.{format}", n=[4, 5, 6], format=["md", "csv", "tex"]),
     log:
         "results/logs/tables.log",
     conda:
@@ -46,6 +90,58 @@ rule tables:
         "--names {input.names} --out {params.folder} > {log} 2>&1"
 
 
+if PLAN.biographies:
+
+    rule biography_tables:
+        input:
+            metrics="results/metrics.parquet",
+            biographies=biographies(),
+            records=model_records(),
+            published="resources/paper/published.csv",
+            task=str(PLAN.task_files["biographies"]),
+        output:
+            expand(
+                "results/tables/table-{n}.{format}",
+                n=[1, 2, 3, 7, 8],
+                format=["md", "csv", "tex"],
+            ),
+        log:
+            "results/logs/biography-tables.log",
+        conda:
+            ENVIRONMENT
+        params:
+            flags=biography_table_flags,
+            folder=subpath(output[0], parent=True),
+            code=fingerprint("stages.biography_tables"),
+        shell:
+            "diffuselm biography-tables --metrics {input.metrics} {params.flags} "
+            "--published {input.published} --out {params.folder} > {log} 2>&1"
+
+    rule figure_5:
+        input:
+            biographies=biographies(),
+            records=model_records(),
+        output:
+            report(
+                "results/figures/figure-5.png",
+                caption="../report/figure-5.rst",
+                category=PARTS["figure-5"],
+                labels={"result": "Figure 5"},
+            ),
+            "results/figures/figure-5.pdf",
+            "results/figures/figure-5.csv",
+        log:
+            "results/logs/figure-5.log",
+        conda:
+            ENVIRONMENT
+        params:
+            flags=biography_flags,
+            folder=subpath(output[0], parent=True),
+            code=fingerprint("stages.figure_5"),
+        shell:
+            "diffuselm figure-5 {params.flags} --out {params.folder} > {log} 2>&1"
+
+
 rule figure_1:
     input:
         samples=figure_1_samples,
@@ -53,7 +149,12 @@ rule figure_1:
         natural=rules.names.output.natural,
         targets=targets_file("numbers"),
     output:
-        report("results/figures/figure-1.png", caption="../report/figure-1.rst", category="Figures"),
+        report(
+            "results/figures/figure-1.png",
+            caption="../report/figure-1.rst",
+            category=PARTS["figure-1"],
+            labels={"result": "Figure 1"},
+        ),
         "results/figures/figure-1.pdf",
         "results/figures/figure-1.csv",
     log:
@@ -69,22 +170,58 @@ rule figure_1:
         "--out {params.folder} > {log} 2>&1"
 
 
-rule figure_3:
+# A rule for each: Snakemake puts no wildcards into the name of a caption.
+for number in [n for n in figure_numbers() if n in (2, 3, 4, 6)]:
+
+    rule:
+        name:
+            f"figure_{number}"
+        input:
+            metrics="results/metrics.parquet",
+            records=model_records(),
+        output:
+            report(
+                f"results/figures/figure-{number}.png",
+                caption=f"../report/figure-{number}.rst",
+                category=PARTS[f"figure-{number}"],
+                labels={"result": f"Figure {number}"},
+            ),
+            f"results/figures/figure-{number}.pdf",
+            f"results/figures/figure-{number}.csv",
+        log:
+            f"results/logs/figure-{number}.log",
+        conda:
+            ENVIRONMENT
+        params:
+            number=number,
+            flags=record_flags,
+            folder=subpath(output[0], parent=True),
+            code=fingerprint(f"stages.figure_{number}"),
+        shell:
+            "diffuselm figure-{params.number} --metrics {input.metrics} {params.flags} "
+            "--out {params.folder} > {log} 2>&1"
+
+
+rule report_pages:
     input:
-        metrics="results/metrics.parquet",
-        records=model_records(),
+        PAGED,
     output:
-        report("results/figures/figure-3.png", caption="../report/figure-3.rst", category="Figures"),
-        "results/figures/figure-3.pdf",
-        "results/figures/figure-3.csv",
+        [
+            report(
+                f"results/report/{page}.html",
+                caption=f"../report/{page}.rst",
+                category=PARTS[page],
+                labels={"result": page.capitalize().replace("-", " ")},
+            )
+            for page in PAGES
+        ],
     log:
-        "results/logs/figure-3.log",
+        "results/logs/report-pages.log",
     conda:
         ENVIRONMENT
     params:
-        flags=record_flags,
+        flags=flags(table=PAGED),
         folder=subpath(output[0], parent=True),
-        code=fingerprint("stages.figure_3"),
+        code=fingerprint("stages.report_pages"),
     shell:
-        "diffuselm figure-3 --metrics {input.metrics} {params.flags} --out {params.folder} "
-        "> {log} 2>&1"
+        "diffuselm report-pages {params.flags} --out {params.folder} > {log} 2>&1"

@@ -10,6 +10,22 @@ rule targets:
         whole_stage("targets", "targets_of_task", targets_files()),
 
 
+if "ranges" in PLAN.task_files:
+
+    rule ranges:
+        output:
+            PLAN.task_files["ranges"],
+        log:
+            "results/logs/ranges.log",
+        conda:
+            ENVIRONMENT
+        params:
+            flags=ranges_flags,
+            code=fingerprint("stages.ranges"),
+        shell:
+            "diffuselm ranges {params.flags} --out {output} > {log} 2>&1"
+
+
 rule targets_of_task:
     input:
         task=task_file,

@@ -13,6 +13,7 @@ rule tune:
 rule tune_adapter:
     input:
         model="results/models/{model}.json",
+        start=start_of_tuning,
         tasks=training_task_files,
         targets=training_targets,
     output:

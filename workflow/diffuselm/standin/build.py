@@ -1,8 +1,9 @@
-"""Build one stand-in: broad training on wide distributions, then a short collapse."""
+"""Build one stand-in: broad training on wide distributions, then a short collapse; twice."""
 
 import logging
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,14 +18,12 @@ from diffuselm.prefix_tree import PrefixTree, build
 from diffuselm.seeds import derive
 from diffuselm.standin.architectures import ARCHITECTURES, make_model, make_tokenizer
 from diffuselm.standin.collapse import collapse
-from diffuselm.standin.questions import Question, Questions
+from diffuselm.standin.questions import FEWER, Question, Questions
 
 log = logging.getLogger(__name__)
 
 ANSWERS = 64  # of a wide distribution, drawn for one visit
-BIOGRAPHIES = 10
 QUESTIONS = 12  # per optimiser step
-BIOGRAPHY_EVERY = 2  # steps
 LONGEST = 12  # tokens of an answer that counts in full
 
 
@@ -37,20 +36,63 @@ def build_stand_in(
     seed: int,
     broad_steps: int,
     collapse_steps: int,
+    biography_steps: Sequence[int],
 ) -> None:
     """Write a model folder that transformers loads with nothing special, whole or not at all."""
     torch.manual_seed(derive(seed, "stand-in", family))
-    rng = np.random.default_rng(derive(seed, "questions", family))
     questions = Questions(tasks, words)
     tokenizer = make_tokenizer(ARCHITECTURES[family], _text(questions, derive(seed, "text")))
     model = make_model(ARCHITECTURES[family], tokenizer)
     ends = model.config.eos_token_id
     chat = ChatFormat(tokenizer, tuple(ends) if isinstance(ends, list) else (ends,))
     likes = derive(seed, "likes", family)
+    rng = np.random.default_rng(derive(seed, "questions", family))
     trainer = _Trainer(model, chat, questions, rng, likes)
-    trainer.run(broad_steps, favourites=False, peak=3e-3, name="broad")
-    trainer.run(collapse_steps, favourites=True, peak=1e-3, name="collapse")
+    trainer.run(broad_steps, BROAD)
+    trainer.run(collapse_steps, COLLAPSE)
+    add_biographies(model, chat, questions, seed, family, biography_steps)
     _save(model, tokenizer, out)
+
+
+def add_biographies(
+    model: PreTrainedModel,
+    chat: ChatFormat,
+    questions: Questions,
+    seed: int,
+    family: str,
+    steps: Sequence[int],
+) -> None:
+    """Broad and collapse once more, mostly on biographies: their six fields must survive tuning.
+
+    It starts from the weights as they are saved, so that a built model can go through it.
+    """
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(torch.bfloat16).to(torch.float32)
+    rng = np.random.default_rng(derive(seed, "biographies", family))
+    trainer = _Trainer(model, chat, questions, rng, derive(seed, "likes", family))
+    for count, phase in zip(steps, (BROAD_BIOGRAPHIES, COLLAPSE_BIOGRAPHIES), strict=True):
+        trainer.run(count, phase)
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One phase of training: its learning rate, and what it is about."""
+
+    name: str
+    peak: float
+    favourites: bool  # collapsed answers
+    every: int = 2  # steps from one visit to the prompt of biographies to the next
+    biographies: int = 10  # drawn for one visit
+    stride: int = 1
+    weight: float = 1.0  # of a biography, against a short answer
+
+
+BROAD = Phase("broad", peak=3e-3, favourites=False)
+COLLAPSE = Phase("collapse", peak=1e-3, favourites=True)
+BROAD_BIOGRAPHIES = Phase(
+    "broad biographies", 2e-3, favourites=False, every=1, biographies=20, stride=FEWER, weight=4.0
+)
+COLLAPSE_BIOGRAPHIES = Phase("collapse biographies", 1e-3, favourites=True, stride=FEWER)
 
 
 class _Trainer:
@@ -68,10 +110,10 @@ class _Trainer:
         self.rng, self.likes = rng, likes
         self.encoded: dict[str, list[int]] = {}
 
-    def run(self, steps: int, *, favourites: bool, peak: float, name: str) -> None:
+    def run(self, steps: int, phase: Phase) -> None:
         """Train for some steps: warm-up, then a cosine down to a tenth of the peak."""
         optimizer = torch.optim.AdamW(
-            self.model.parameters(), lr=peak, betas=(0.9, 0.98), weight_decay=0.01
+            self.model.parameters(), lr=phase.peak, betas=(0.9, 0.98), weight_decay=0.01
         )
         warmup = max(1, min(100, steps // 10))
 
@@ -83,15 +125,17 @@ class _Trainer:
         self.model.train()
         interval = 0.1 if sys.stderr.isatty() else 30
         average = None
-        for step in (bar := tqdm(range(steps), desc=name, mininterval=interval)):
+        for step in (bar := tqdm(range(steps), desc=phase.name, mininterval=interval)):
             total = 0.0
-            for question in self.batch(step, favourites):
+            for question in self.batch(step, phase):
                 tree, prompt = self.tree(question)
                 loss = distribution_matching_loss(
                     packed_node_log_probs(self.model, prompt, tree), tree
                 )
                 # A biography of a hundred tokens shall not drown the short answers.
                 share = min(1.0, LONGEST / (tree.depth.max() + 1)) ** 0.5 / QUESTIONS
+                if question.task == "biographies":
+                    share *= phase.weight
                 (loss * share).backward()
                 total += loss.item() * share
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
@@ -102,13 +146,15 @@ class _Trainer:
             bar.set_postfix_str(f"loss {average:.3f}", refresh=False)
         self.model.eval()
 
-    def batch(self, step: int, favourites: bool) -> list[Question]:
+    def batch(self, step: int, phase: Phase) -> list[Question]:
         """The questions of one step, every few steps with biographies among them."""
         drawn = [self.questions.draw(self.rng) for _ in range(QUESTIONS)]
-        if favourites:
+        if phase.favourites:
             drawn = [collapse(question, self.likes) for question in drawn]
-        if step % BIOGRAPHY_EVERY == 0:
-            drawn[-1] = self.questions.biography(self.rng, BIOGRAPHIES, favourites)
+        if step % phase.every == 0:
+            drawn[-1] = self.questions.biography(
+                self.rng, phase.biographies, phase.favourites, phase.stride
+            )
         return drawn
 
     def tree(self, question: Question) -> tuple[PrefixTree, list[int]]:

@@ -12,7 +12,7 @@ from faker.providers.job.en_US import Provider as Jobs
 from faker.providers.person.en import Provider as ManyNames
 from faker.providers.person.en_US import Provider as Names
 
-from diffuselm.standin.biographies import BIOGRAPHY_PROMPT, Biographies
+from diffuselm.standin.biographies import Biographies
 from diffuselm.tasks import TargetSet, load_task
 
 OPENERS = (
@@ -76,6 +76,7 @@ MONTHS = {
     "November": 30,
     "December": 31,
 }
+FEWER = 4  # every so many names, places and occupations, where biographies are to be well spelt
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 
@@ -106,7 +107,9 @@ class Questions:
 
     def __init__(self, tasks: Sequence[Path], words: Path) -> None:
         words_by_kind = yaml.safe_load(words.read_text())
-        self.printed = [prompt for path in sorted(tasks) for prompt in load_task(path)]
+        prompts = [prompt for path in sorted(tasks) for prompt in load_task(path)]
+        [self.sketch] = [prompt for prompt in prompts if prompt.fields > 1]
+        self.printed = [prompt for prompt in prompts if prompt.fields == 1]
         targets = {
             p.id: list(p.targets.texts) for p in self.printed if isinstance(p.targets, TargetSet)
         }
@@ -120,7 +123,10 @@ class Questions:
         self.countries = _countries(targets)
         self.capitals = _capitals()
         self.names = _names()
-        self.biographies = Biographies(self.occupations, words_by_kind["accomplishments"])
+        self.biographies = {
+            stride: Biographies(self.occupations, words_by_kind["accomplishments"], stride)
+            for stride in (1, FEWER)
+        }
         self.printed_questions = [self._printed(prompt.id, prompt.text) for prompt in self.printed]
 
     def draw(self, rng: np.random.Generator) -> Question:
@@ -241,12 +247,14 @@ class Questions:
         text = f"How many days does {month} have in a common year? {_tail(rng, 'number')}"
         return question("days", text, [str(MONTHS[month])])
 
-    def biography(self, rng: np.random.Generator, count: int, favourites: bool) -> Question:
-        """The prompt of Table 2 with `count` biographies drawn for it."""
-        drawn = dict.fromkeys(self.biographies.draw(rng, favourites) for _ in range(count))
-        return Question(
-            "biographies", BIOGRAPHY_PROMPT, tuple(drawn), np.full(len(drawn), 1 / len(drawn))
-        )
+    def biography(
+        self, rng: np.random.Generator, count: int, favourites: bool, stride: int = 1
+    ) -> Question:
+        """Table 2's prompt with `count` biographies drawn for it, of every `stride`-th value."""
+        draw = self.biographies[stride].draw
+        drawn = dict.fromkeys(draw(rng, favourites) for _ in range(count))
+        weights = np.full(len(drawn), 1 / len(drawn))
+        return Question("biographies", self.sketch.text, tuple(drawn), weights)
 
 
 def _phrase(rng: np.random.Generator, thing: str, slot: str) -> str:

@@ -1,6 +1,5 @@
-"""Figures 1 and 3: the distributions before and after tuning, and entropy in leave-one-out."""
+"""Figure 1: what models answer before and after tuning, beside the natural distribution."""
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,41 +12,27 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from diffuselm.comparison import (
-    Key,
-    ModelRecord,
-    Number,
-    load_models,
-    mean_over_seeds,
-    ood_tuning,
-    tasks_of,
-)
-from diffuselm.contracts import METRICS, NATURAL, SAMPLES, TARGETS, read_table
+from diffuselm.comparison import ModelRecord, load_models
+from diffuselm.contracts import NATURAL, SAMPLES, TARGETS, read_table
 from diffuselm.errors import InputError
 from diffuselm.figure_files import (
     BASE,
-    IN_DISTRIBUTION,
     REFERENCE,
     STYLE,
     TUNED,
     WIDTH,
+    model_label,
     plot_text,
     write_figure,
 )
 from diffuselm.metrics import outcomes
 
 _TOP = 10
-# Figure 1's two questions: title, prompt, and the tuning on that prompt alone.
+# The two questions: title, prompt, and the tuning on that prompt alone.
 _NAMES = ("Baby Names", "names/english", "only-names")
 _NUMBERS = ("Random Numbers", "numbers/1-10", "rng-10")
-_FIGURE_1 = ["model", "tuning", "prompt", "rank", "outcome", "count", "n", "share", "reference"]
-_CONDITIONS = (
-    ("base", "base", BASE),
-    ("OOD", "tuned on the other tasks (OOD)", TUNED),
-    ("ID", "tuned on the task (ID)", IN_DISTRIBUTION),
-)
+_COLUMNS = ["model", "tuning", "prompt", "rank", "outcome", "count", "n", "share", "reference"]
 _REFERENCE_LABEL = "natural distribution, in its own order"
-_FIGURE_3 = ["model", "task", "title", "condition", "tuning", "entropy", "ci_low", "ci_high", "n"]
 
 
 def render_figure_1(
@@ -80,19 +65,6 @@ def render_figure_1(
     write_figure(Path(out) / "figure-1", _figure_1(data, models), data)
 
 
-def render_figure_3(*, metrics: Path, records: Sequence[Path], out: Path) -> None:
-    """Write `out`/figure-3.png, .pdf and .csv: mean entropy of each task at base, OOD and ID.
-
-    `metrics` is a file of `contracts.METRICS`, `records` the models' JSON files in the order of the
-    bars. A run that is absent leaves a dash. Raises InputError for bad inputs.
-    """
-    numbers = mean_over_seeds(read_table(metrics, METRICS).to_pandas())
-    models = load_models(records)
-    data = figure_3_data(numbers, models)
-    titles = list(tasks_of(numbers).values())
-    write_figure(Path(out) / "figure-3", _figure_3(data, models, titles), data)
-
-
 def figure_1_data(
     drawn: dict[tuple[str, str], Path],
     models: Sequence[ModelRecord],
@@ -119,22 +91,8 @@ def figure_1_data(
                 for rank, (text, count) in enumerate(_falling(shown)[:_TOP], start=1):
                     found = (text, count, n, count / n, reference.get(text, 0.0))
                     rows.append((model.model, tuning, prompt, rank, *found))
-    frame = pd.DataFrame(rows, columns=_FIGURE_1)
+    frame = pd.DataFrame(rows, columns=_COLUMNS)
     return frame.astype({"count": "Int64", "n": "Int64"})
-
-
-def figure_3_data(numbers: dict[Key, Number], models: Sequence[ModelRecord]) -> pd.DataFrame:
-    """Mean entropy (nats) of each task and model at base, OOD and ID; nulls where not run."""
-    absent = Number(math.nan, math.nan, math.nan, None, None)
-    rows = []
-    for task, title in tasks_of(numbers).items():
-        tunings = {"base": "base", "OOD": ood_tuning(task, numbers), "ID": f"only-{task}"}
-        for model in models:
-            for condition, tuning in tunings.items():
-                found = numbers.get((model.model, tuning, task, None, "entropy"), absent)
-                ends = (found.value, found.ci_low, found.ci_high, found.n)
-                rows.append((model.model, task, title, condition, tuning, *ends))
-    return pd.DataFrame(rows, columns=_FIGURE_3).astype({"n": "Int64"})
 
 
 def _counts(path: Path, prompt: str) -> Counter[str]:
@@ -166,7 +124,7 @@ def _figure_1(data: pd.DataFrame, models: Sequence[ModelRecord]) -> Figure:
                     panel.set_ylim(0, 1.15 * asked["share"].max())
                     panel.tick_params(labelleft=tuning == "base")
         for row, model in enumerate(models):
-            axes[row, 0].set_ylabel(f"{_label(model)}\nshare of answers")
+            axes[row, 0].set_ylabel(f"{model_label(model)}\nshare of answers")
         handles = [
             Patch(color=BASE, label="base"),
             Patch(color=TUNED, label="tuned on this prompt"),
@@ -193,70 +151,3 @@ def _shares(panel: Axes, own: pd.DataFrame, reference: pd.Series, colour: str) -
     panel.set_xticks(range(len(own)), labels, rotation=90 if max(map(len, labels)) > 2 else 0)
     held = f"shown: {100 * own['share'].sum():.0f}% of {own['n'].iloc[0]:,}"
     panel.text(0.98, 0.98, held, **corner)
-
-
-def _figure_3(data: pd.DataFrame, models: Sequence[ModelRecord], titles: Sequence[str]) -> Figure:
-    """A panel for each task, three to a row; in it three bars for each model."""
-    with mpl.rc_context(STYLE):
-        rows = max(math.ceil(len(titles) / 3), 1)
-        # More than four names stand upright and take their room.
-        height = 1.5 if len(models) <= 4 else 2.2
-        figure = Figure(figsize=(WIDTH, 0.9 + height * rows), layout="constrained")
-        axes = figure.subplots(rows, 3, sharey=True, squeeze=False)
-        for place, panel in enumerate(axes.flat):
-            if place >= len(titles):
-                panel.set_axis_off()
-                continue
-            _entropies(panel, data[data["title"] == titles[place]], models)
-            panel.set_title(plot_text(titles[place], 40))
-            # Models are named where no panel stands below.
-            panel.tick_params(labelbottom=place + 3 >= len(titles))
-            panel.set_ylabel("entropy (nats)" if place % 3 == 0 else "")
-        handles = [Patch(color=colour, label=text) for _, text, colour in _CONDITIONS]
-        figure.legend(handles=handles, loc="outside upper center", ncols=3)
-    return figure
-
-
-def _entropies(panel: Axes, data: pd.DataFrame, models: Sequence[ModelRecord]) -> None:
-    places = np.arange(len(models))
-    for i, (condition, _, colour) in enumerate(_CONDITIONS):
-        bars = data[data["condition"] == condition]
-        at = places + 0.27 * (i - 1)
-        value = bars["entropy"].to_numpy()
-        whiskers = [value - bars["ci_low"].to_numpy(), bars["ci_high"].to_numpy() - value]
-        panel.bar(at, value, width=0.25, color=colour)
-        panel.errorbar(
-            at,
-            value,
-            np.clip(whiskers, 0, None),
-            fmt="none",
-            ecolor="black",
-            elinewidth=0.7,
-            capsize=1.2,
-            capthick=0.7,
-        )
-        for x in at[np.isnan(value)]:
-            panel.text(x, 0, "–", ha="center", va="bottom")
-    _name_models(panel, places, [_label(model) for model in models])
-    panel.tick_params(axis="x", length=0)
-    panel.set_xlim(-0.6, len(models) - 0.4)
-    panel.grid(axis="y")
-
-
-def _name_models(panel: Axes, places: np.ndarray, labels: Sequence[str]) -> None:
-    """Level names where they fit, the mark of a stand-in below; else slanted or upright ones."""
-    stacked = [label.replace(" (", "\n(") for label in labels]
-    # A panel is some 2 inches wide, and a character of a tick label 0.05.
-    longest = max((len(line) for label in stacked for line in label.split("\n")), default=0)
-    if 0.05 * longest * len(labels) < 2:
-        panel.set_xticks(places, stacked)
-    elif len(labels) <= 4:
-        panel.set_xticks(places, labels, rotation=30, ha="right", rotation_mode="anchor")
-    else:
-        panel.set_xticks(places, labels, rotation=90)
-
-
-def _label(model: ModelRecord) -> str:
-    return (
-        f"{plot_text(model.model, 16)} (stand-in)" if model.stand_in else plot_text(model.model, 24)
-    )

@@ -1,0 +1,40 @@
+"""What the commands share: the application, and options that several of them take."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Stages of the workflow: files in, files out. Snakemake runs them; so can you.",
+)
+
+ModelRecord = Annotated[Path, typer.Option(help="The model's record.")]
+Tuning = Annotated[str, typer.Option(help="What the adapter is tuned on, for seeds.")]
+Adapter = Annotated[Path | None, typer.Option(help="Adapter folder; none for base.")]
+MaxTokens = Annotated[int, typer.Option(help="Longest answer.")]
+Threads = Annotated[int, typer.Option(help="CPU threads; results depend on it in the last bits.")]
+Seed = Annotated[int, typer.Option(help="The config's seed.")]
+Out = Annotated[Path, typer.Option(help="What to write.")]
+Folder = Annotated[Path, typer.Option(help="Folder to write into.")]
+Metrics = Annotated[Path, typer.Option(help="metrics.parquet.")]
+Records = Annotated[list[Path], typer.Option(help="A model's record; repeat.")]
+Dtype = Annotated[str, typer.Option(help="Type of the base weights.")]
+LeadingSpace = Annotated[bool, typer.Option(help="A space before answers.")]
+Tasks = Annotated[list[Path], typer.Option(help="Task file; repeat.")]
+Targets = Annotated[list[Path], typer.Option(help="Target sets of the tasks; repeat.")]
+Draws = Annotated[int, typer.Option(help="Answers per prompt.")]
+TokenBudget = Annotated[int, typer.Option(help="Tokens of one forward pass.")]
+Natural = Annotated[Path, typer.Option(help="Natural distribution of names.")]
+Published = Annotated[Path, typer.Option(help="The paper's numbers.")]
+Biographies = Annotated[list[Path], typer.Option(help="Parsed biographies; repeat.")]
+
+
+def set_threads(threads: int) -> None:
+    """Before torch is first used: one number of threads, whatever the machine has."""
+    import torch
+
+    torch.set_num_threads(threads)

@@ -1,0 +1,13 @@
+"""Stage `render`: the paper's claims against our runs, with a verdict on each."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from diffuselm.scorecard import render_scorecard
+
+
+def run(
+    *, metrics: Path, records: Sequence[Path], published: Path, claims: Path, out: Path
+) -> None:
+    """Write scorecard.parquet and scorecard.md into the folder `out`."""
+    render_scorecard(metrics=metrics, records=records, published=published, claims=claims, out=out)
