@@ -66,8 +66,8 @@ def add_biographies(
 
     It starts from the weights as they are saved, so that a built model can go through it.
     """
-    for parameter in model.parameters():
-        parameter.data = parameter.data.to(torch.bfloat16).to(torch.float32)
+    # Its rotary frequencies are rounded along; a model loaded again has exact ones.
+    model.to(torch.bfloat16).to(torch.float32)
     rng = np.random.default_rng(derive(seed, "biographies", family))
     trainer = _Trainer(model, chat, questions, rng, derive(seed, "likes", family))
     for count, phase in zip(steps, (BROAD_BIOGRAPHIES, COLLAPSE_BIOGRAPHIES), strict=True):
