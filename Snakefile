@@ -25,10 +25,15 @@ if CONFIG.mt_bench:
 
 
 include: "workflow/rules/measure.smk"
+include: "workflow/rules/adapters.smk"
 include: "workflow/rules/render.smk"
 
 
 report: "workflow/report/workflow.rst"
+
+
+onstart:
+    hold_results()
 
 
 localrules:
@@ -39,3 +44,4 @@ rule all:
     default_target: True
     input:
         rules.render.input,
+        rules.model_cards.input,

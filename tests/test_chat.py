@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from diffuselm.chat import ChatFormat
@@ -27,6 +27,24 @@ MISTRAL = (
     "[INST] {{ message.content }} [/INST]{% else %}"
     "{{ message.content }}{{ eos_token }}{% endif %}{% endfor %}"
 )
+# As Qwen 3: without thinking, the opening of the model's turn holds what past turns do not.
+QWEN_3 = (
+    "{% for message in messages %}<start_of_turn>{{ message.role }}\n{{ message.content }}"
+    "<end_of_turn>\n{% endfor %}{% if add_generation_prompt %}<start_of_turn>assistant\n"
+    "{% if enable_thinking is false %}<think>\n\n</think>\n\n{% endif %}{% endif %}"
+)
+# As Qwen 2.5, which speaks for the system where nobody else does.
+QWEN_2 = (
+    "{% if messages[0].role != 'system' %}<start_of_turn>system\nYou help.<end_of_turn>\n"
+    "{% endif %}" + QWEN_3
+)
+DATED = {
+    "llama-3.2": (
+        "{% if not date_string is defined %}{% set date_string = strftime_now('%d %b %Y') %}"
+        "{% endif %}Today Date: {{ date_string }}\n" + LLAMA_2
+    ),
+    "smollm-3": "{% set today = strftime_now('%d %B %Y') %}Today Date: {{ today }}\n" + LLAMA_2,
+}
 ENDLESS = "{% for message in messages %}{{ message.role }}: {{ message.content }}\n{% endfor %}"
 SPACE = "Ġ"  # how a byte-level vocabulary writes a space
 
@@ -131,6 +149,12 @@ def test_a_leading_space_mends_it(merges):
     assert is_valid(text, ended=True)
 
 
+def test_a_leading_space_that_joins_with_the_template_is_refused_too():
+    joining = chat(MISTRAL, merges=[("]", SPACE)], leading_space=True)
+    with pytest.raises(InputError, match="leading_space to false, or a chat_template that ends"):
+        joining.answer_ids("A name?", ["{Ada}"])
+
+
 OPENING = "{Ada Ley}\n{Female}\n"
 
 
@@ -172,9 +196,144 @@ def test_an_opening_that_the_tokenizer_joins_with_the_template_is_refused():
     assert mended.decode(ids) == f" {OPENING}"
 
 
-def test_a_tokenizer_without_a_chat_template_is_refused():
-    with pytest.raises(InputError, match="models/tiny: the tokenizer has no chat template"):
+def refusal(caught):
+    line = str(caught.value)
+    assert line.startswith("models/tiny: ")
+    assert "\n" not in line
+    return line.removeprefix("models/tiny: ")
+
+
+def test_a_tokenizer_without_a_chat_template_is_refused_with_the_key_to_set():
+    with pytest.raises(InputError) as caught:
         chat(None).prompt_ids("A name?")
+    assert refusal(caught) == (
+        "the tokenizer has no chat template; expected one in chat_template.jinja or "
+        "tokenizer_config.json, or the model's chat_template set to a Jinja file"
+    )
+
+
+def test_a_model_told_not_to_think_answers_after_its_closed_thoughts():
+    """Past turns hold no thoughts, so the prompt does not begin them; the end is still found."""
+    format_ = chat(QWEN_3, ["</s>", "<end_of_turn>"], template_args={"enable_thinking": False})
+    before = format_.prompt_text("A name?")
+    assert before.endswith("<start_of_turn>assistant\n<think>\n\n</think>\n\n")
+    turns = [{"role": "user", "content": "A name?"}, {"role": "assistant", "content": "{Ada}"}]
+    assert not format_.render(turns).startswith(before)
+    [ids] = format_.answer_ids("A name?", ["{Ada}"])
+    whole = format_.encode(f"{before}{{Ada}}<end_of_turn>")
+    assert [*format_.prompt_ids("A name?"), *ids] == whole
+    assert "think" not in chat(QWEN_3).prompt_text("A name?")
+
+
+def test_arguments_of_the_template_reach_the_prompt_and_the_closing():
+    template = "{% for message in messages %}{{ message.content }}{{ ending }}{% endfor %}"
+    format_ = chat(template, ["</s>", "<end_of_turn>"], template_args={"ending": "<end_of_turn>"})
+    assert format_.prompt_text("A name?") == "A name?<end_of_turn>"
+    assert format_.closing_token("A name?", "{Ada}") == format_.end_tokens[1]
+
+
+@pytest.mark.parametrize("name", ["tokenize", "add_generation_prompt", "messages", "chat_template"])
+def test_an_argument_that_the_program_sets_is_refused(name):
+    with pytest.raises(InputError) as caught:
+        chat(GEMMA, template_args={name: True})
+    assert refusal(caught).startswith(f"template_args: {name} is set by the program; expected")
+
+
+@pytest.mark.parametrize("name", ["enable_thinkin", "date_string"])
+def test_an_argument_that_the_template_does_not_read_is_refused(name):
+    """A misspelt one would pass unseen."""
+    with pytest.raises(InputError) as caught:
+        chat(QWEN_3, template_args={name: False})
+    assert refusal(caught).startswith(f"template_args: {name} is nowhere in the chat template")
+
+
+@pytest.mark.parametrize("template", DATED.values(), ids=DATED)
+def test_a_template_that_would_write_today_s_date_is_refused_until_given_one(template):
+    with pytest.raises(InputError) as caught:
+        chat(template).prompt_text("A name?")
+    assert "today's date; set a fixed date_string in the model's template_args" in refusal(caught)
+    fixed = chat(template, template_args={"date_string": "26 Jul 2024"})
+    assert fixed.prompt_text("A name?") == "Today Date: 26 Jul 2024\n<s>[INST] A name? [/INST]"
+    assert fixed.closing_token("A name?", "{Ada}") == fixed.end_tokens[0]
+
+
+@pytest.mark.parametrize(
+    "head", ["", "\n", "  {% if true %}\n x{% endif %}", "{#- a -#}\n b", " \n"]
+)
+def test_all_else_is_rendered_as_the_tokenizer_renders_it(head):
+    format_ = chat(head + GEMMA)
+    turns = [{"role": "user", "content": "A name?"}]
+    assert format_.prompt_text("A name?") == format_.tokenizer.apply_chat_template(
+        turns, tokenize=False, add_generation_prompt=True
+    )
+
+
+def test_a_template_without_a_system_role_is_never_sent_one():
+    strict = (
+        "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}"
+        "{% endif %}" + GEMMA
+    )
+    format_ = chat(strict, ["<end_of_turn>"])
+    assert format_.answer_ids("A name?", ["{Ada}"]) == [[*format_.encode("{Ada}<end_of_turn>")]]
+    with pytest.raises(InputError) as caught:
+        format_.render([{"role": "system", "content": "You help."}])
+    assert refusal(caught) == (
+        "the chat template refuses turns of system (System role not supported)"
+    )
+
+
+def test_a_template_s_own_system_prompt_is_read():
+    prompt = chat(QWEN_2).prompt_text("A name?")
+    assert prompt.startswith("<start_of_turn>system\nYou help.<end_of_turn>\n<start_of_turn>user\n")
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{% if %}",
+        "{{ 'a' + 1 }}",
+        "{{ raise_exception('first\nsecond') }}",
+        "{{ nothing.at.all }}",
+        {"tool_use": GEMMA, "rag": GEMMA},
+    ],
+)
+def test_a_template_that_fails_is_refused_in_one_line(template):
+    with pytest.raises(InputError) as caught:
+        chat(template).prompt_text("A name?")
+    assert refusal(caught).startswith("the chat template refuses turns of user (")
+
+
+def test_a_template_that_leaves_the_answer_out_is_refused():
+    """What it would close the answer with would be a guess."""
+    with pytest.raises(InputError) as caught:
+        chat("{{ messages[0].content }}").answer_ids("A name?", ["{Ada}"])
+    assert refusal(caught).startswith("the chat template does not write the model's answer '{Ada}'")
+
+
+def test_a_tokenizer_that_adds_the_beginning_itself_adds_no_second_one():
+    format_ = chat(GEMMA)
+    beginning = ("<s>", format_.tokenizer.bos_token_id)
+    adding = processors.TemplateProcessing(single="<s> $A", special_tokens=[beginning])
+    format_.tokenizer.backend_tokenizer.post_processor = adding
+    assert format_.tokenizer("A")["input_ids"].count(beginning[1]) == 1
+    assert format_.prompt_ids("A name?").count(beginning[1]) == 1
+
+
+def test_an_answer_that_the_tokenizer_respells_is_refused():
+    """Its value would never be found among the sampled ones."""
+    format_ = chat(LLAMA_2)
+    format_.tokenizer.backend_tokenizer.normalizer = normalizers.NFC()
+    with pytest.raises(InputError) as caught:
+        format_.answer_ids("A name?", ["{Zoë}", "{Zoe\u0308}"])
+    assert refusal(caught).startswith(
+        "the answer '{Zoe\u0308}' comes back from the tokenizer as '{Z"
+    )
+
+
+def test_an_answer_with_an_end_token_inside_is_refused():
+    with pytest.raises(InputError) as caught:
+        LLAMA_CHAT.answer_ids("A name?", ["{A</s>B}"])
+    assert refusal(caught).startswith("the answer '{A</s>B}' holds an end token")
 
 
 def test_special_tokens_inside_an_answer_are_shown():

@@ -70,7 +70,7 @@ def test_every_setting_is_described():
     [
         ({"modles": {}}, "modles: unknown key"),
         ({"models": {}}, "models: found {}"),
-        ({"models": {"a": {}}}, "models.a.path: Field required"),
+        ({"models": {"a": {}}}, "models.a: path is None and hub is None"),
         ({"models": {"a b": {"path": "x"}}}, "models.a b: found 'a b'"),
         ({"models": {"natural": {"path": "x"}}}, "models: 'natural' is taken"),
         ({"models": {"a": {"path": "x", "dtype": "int8"}}}, "models.a.dtype: found 'int8'"),
@@ -274,7 +274,7 @@ def test_longest_answers_are_those_of_their_task():
 def test_persons_belong_to_biographies_alone(tmp_path):
     people = tmp_path / "people.yaml"
     people.write_text("prompts: {one: {text: Someone., targets: {draw_from: persons}}}")
-    with pytest.raises(InputError, match="expected targets drawn from persons"):
+    with pytest.raises(InputError, match="expected targets of biographies"):
         plan(tasks=[str(people)])
 
 

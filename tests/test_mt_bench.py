@@ -20,6 +20,7 @@ from diffuselm.mt_bench import (
     read_questions,
     write_questions,
 )
+from records import write_record
 
 MODEL = Path(__file__).parents[1] / "resources/models/tiny-llama"
 WRITING = {
@@ -181,13 +182,11 @@ def test_an_answer_cut_short_is_flagged_and_an_ended_one_is_not(loaded):
 
 
 def test_the_stage_writes_both_turns_of_every_question_and_its_record(tmp_path):
-    from diffuselm.stages import model, mt_bench_answers
+    from diffuselm.stages import mt_bench_answers
 
     questions, out = tmp_path / "questions.jsonl", tmp_path / "tiny-llama" / "base.parquet"
     questions.write_bytes(jsonl(WRITING, MATH))
-    model.run(
-        name="tiny-llama", path=MODEL, stand_in=True, paper_model=None, out=tmp_path / "m.json"
-    )
+    write_record(tmp_path / "m.json", MODEL, name="tiny-llama", stand_in=True)
     written = []
     for _ in range(2):
         mt_bench_answers.run(
@@ -196,7 +195,6 @@ def test_the_stage_writes_both_turns_of_every_question_and_its_record(tmp_path):
             adapter=None,
             questions=questions,
             max_tokens=8,
-            dtype="float32",
             seed=1,
             out=out,
         )

@@ -89,3 +89,43 @@ def test_hostile_text_is_read_in_one_pass(text):
     assert first_value(text) is None
     assert not is_valid(text, True)
     assert time.perf_counter() - start < 2
+
+
+@given(st.lists(plain, min_size=1, max_size=4), filled, spaces)
+def test_an_opening_of_the_prompt_before_the_value_is_valid(openings, value, between):
+    for opening in openings:
+        text = f"{opening}{between}{{{value}}}"
+        assert is_valid(text, True, openings=openings)
+        assert not is_valid(text, False, openings=openings)
+        assert not is_valid(f"{text}{{{value}}}", True, openings=openings)
+
+
+@given(st.lists(plain, max_size=4), filled, filled)
+def test_text_that_is_no_opening_of_the_prompt_is_not_valid(openings, other, value):
+    begins = other.strip() in {opening.strip() for opening in openings}
+    assert is_valid(f"{other}{{{value}}}", True, openings=openings) == begins
+    assert not is_valid(f"{other}{{{value}}}{other}", True, openings=openings)
+
+
+@pytest.mark.parametrize(
+    ("text", "valid"),
+    [
+        ("Sure! {a}", True),
+        (" Sure!{a}\n", True),
+        ("Sure! Sure! {a}", False),
+        ("{a} Sure!", False),
+        ("{a}", False),
+        ("Sure {a}", False),
+        ("Sure! ", False),
+        ("Sure! {a} {b}", False),
+    ],
+)
+def test_an_answer_needs_the_opening_that_its_prompt_has(text, valid):
+    assert is_valid(text, True, openings=("Sure! ",)) == valid
+    assert is_valid(text, True, openings=("", "Sure! ")) == (valid or text == "{a}")
+
+
+def test_an_opening_stands_before_all_six_values_of_a_biography():
+    values = "".join(f"{{{value}}}\n" for value in "abcdef")
+    assert is_valid(f"Sure!\n{values}", True, fields=6, openings=("Sure!\n",))
+    assert not is_valid(f"Sure!\n{values}", True, fields=5, openings=("Sure!\n",))

@@ -28,7 +28,6 @@ from diffuselm.stages import (
     biographies,
     measure,
     metrics,
-    model,
     mt_bench_answers,
     mt_bench_judge,
     names,
@@ -39,6 +38,7 @@ from diffuselm.stages import (
     tune,
 )
 from diffuselm.tune import Hyperparameters
+from records import write_record
 
 ROOT = Path(__file__).parents[1]
 MODEL = ROOT / "resources/models/tiny-llama"
@@ -59,8 +59,7 @@ CATEGORIES = {1: "math", 2: "math", 3: "stem"}  # of the questions of MT-Bench
 LORA = {"rank": 4, "alpha": 8, "dropout": 0.0, "target_modules": ("q_proj", "down_proj")}
 ADAM = {"learning_rate": 0.003, "eps": 1e-5, "max_grad_norm": 1.0}
 SETTINGS = Hyperparameters(**LORA, **ADAM, passes=2, stop_ratio=None, token_budget=2048)
-READING = {"dtype": "float32", "seed": SEED}
-SAMPLING = {"leading_space": False, "draws": DRAWS, "max_tokens": 24, "token_budget": 16384}
+SAMPLING = {"draws": DRAWS, "max_tokens": 24, "token_budget": 16384}
 
 
 class Judge:
@@ -80,11 +79,12 @@ def run(tmp_path_factory):
     asked(folder)
     tune.run(
         **reading(folder, ["names", "numbers"]),
-        leading_space=False,
         tuning="all",
         prompts=[],
         start=None,
         settings=SETTINGS,
+        checkpoint=folder / "checkpoints/all.safetensors",
+        checkpoint_steps=10,
         out=folder / "adapters/tiny/all",
     )
     for tuning in TASKS:
@@ -95,6 +95,7 @@ def run(tmp_path_factory):
         **SAMPLING,
         prompts=SWEPT,
         temperatures=TEMPERATURES,
+        checkpoint=folder / "checkpoints/sweep",
         out=folder / "sweep/tiny.parquet",
     )
     measured(folder)
@@ -103,7 +104,7 @@ def run(tmp_path_factory):
 
 def asked(folder):
     """The model's record, the natural names, the tasks, their targets, and the questions."""
-    model.run(name="tiny", path=MODEL, stand_in=True, paper_model=None, out=folder / "tiny.json")
+    write_record(folder / "tiny.json", MODEL, name="tiny", stand_in=True)
     natural = folder / "natural.parquet"
     # Of the stand-in's favourite names one alone is born: the others have no ratio.
     lines = [
@@ -131,7 +132,7 @@ def asked(folder):
 
 def reading(folder, tasks):
     return {
-        **READING,
+        "seed": SEED,
         "model_record": folder / "tiny.json",
         "tasks": [folder / f"tasks/{task}.yaml" for task in tasks],
         "targets": [folder / f"targets/{task}.parquet" for task in tasks],
@@ -143,12 +144,13 @@ def answered(folder, tuning):
     answers = folder / f"samples/tiny/{tuning}.parquet"
     sample.run(
         **reading(folder, TASKS[tuning]),
-        **SAMPLING,
         tuning=tuning,
         adapter=None if tuning == "base" else folder / f"adapters/tiny/{tuning}",
         held_out_text=ROOT / "resources/text/held-out.txt",
-        max_tokens_of={"biographies": 160},
-        pass_budget=2048,
+        settings=sample.SamplingSettings(
+            **SAMPLING, max_tokens_of={"biographies": 160}, pass_budget=2048
+        ),
+        checkpoint=folder / f"checkpoints/{tuning}",
         samples_out=answers,
         exact_out=folder / f"exact/tiny/{tuning}.parquet",
         text_out=folder / f"text/tiny/{tuning}.parquet",
@@ -160,7 +162,7 @@ def judged(folder, tuning):
     """Answers to the questions, and verdicts on them."""
     questions, answers = folder / "questions.jsonl", folder / f"answers/tiny/{tuning}.parquet"
     mt_bench_answers.run(
-        **READING,
+        seed=SEED,
         model_record=folder / "tiny.json",
         tuning=tuning,
         adapter=None if tuning == "base" else folder / f"adapters/tiny/{tuning}",

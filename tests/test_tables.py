@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diffuselm.comparison import ModelRecord, load_models
+from diffuselm.comparison import ModelRecord, load_models, mean_over_seeds
 from diffuselm.contracts import METRICS, write_rows
 from diffuselm.errors import InputError
 from diffuselm.published import load_published, unswapped
@@ -168,10 +169,25 @@ def test_a_task_of_ones_own_that_was_left_out_is_compared_with_that_run(publishe
 def test_seeds_are_averaged_and_their_draws_added(published):
     rows = [row("own", "base", "names", "entropy", v, seed=s) for s, v in ((1, 2.0), (2, 3.0))]
     cell = the(table_6(metrics(*rows), [OWN], published), column="Baseline")
-    assert (cell.value, cell.ci_low, cell.ci_high) == (2.5, 2.25, 2.75)
-    assert (cell.n, cell.seeds) == (2000, 2)
+    assert (cell.value, cell.n, cell.seeds) == (2.5, 2000, 2)
     with pytest.raises(InputError, match="twice"):
         table_6(metrics(rows[0], rows[0]), [OWN], published)
+
+
+@pytest.mark.parametrize(
+    ("metric", "values", "interval"),
+    [
+        ("entropy", (2.0, 2.0, 2.0), (1.75, 2.25)),  # what each draw leaves open
+        ("entropy", (1.0, 2.0, 3.0), scipy.stats.t.interval(0.95, 2, 2.0, 1 / 3**0.5)),
+        ("entropy", (0.0, 2.0, 4.0), (0.0, 2 + scipy.stats.t.ppf(0.975, 2) * 2 / 3**0.5)),
+        ("target_mass", (0.2, 0.9, 0.9), (0.0, 1.0)),
+    ],
+)
+def test_the_interval_over_seeds_holds_sampling_and_training(metric, values, interval):
+    rows = [row("own", "base", "names", metric, v, seed=s) for s, v in enumerate(values)]
+    number = mean_over_seeds(metrics(*rows))["own", "base", "names", None, metric]
+    low, high = interval
+    assert (number.ci_low, number.ci_high) == pytest.approx((max(low, 0.0), high))
 
 
 def test_only_models_of_the_paper_stand_beside_its_numbers(published):

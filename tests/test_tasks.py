@@ -23,6 +23,7 @@ from diffuselm.persons import draw_persons, opening
 from diffuselm.seeds import derive
 from diffuselm.tasks import (
     NaturalNames,
+    Openings,
     Persons,
     TargetSet,
     draw_names,
@@ -461,11 +462,20 @@ def test_biographies_are_tuned_on_four_of_six_fields_of_210_persons(tmp_path):
     assert all(is_valid(text, True, fields=4) and text.endswith("}\n") for text in rows["text"])
     [prompt] = load_task(TASKS / "biographies.yaml")
     assert prompt.fields == 6
+    assert not prompt.ends
     assert target_texts(prompt, None, 6)[0] != rows["text"].tolist()
 
 
-def test_an_answer_to_any_other_prompt_is_one_value(prompts):
-    assert {prompt.fields for prompt in prompts.values()} == {1}
+def test_an_answer_to_any_other_prompt_is_one_value_and_ends(prompts):
+    assert {(p.fields, p.openings, p.ends) for p in prompts.values()} == {(1, ("",), True)}
+
+
+@pytest.mark.parametrize("more", ["{Poet}", " ", "\n"])
+def test_the_beginning_of_a_biography_ends_with_its_fourth_line(more):
+    text = opening(draw_persons(1)[0])
+    assert Openings.uniform([text]).texts == (text,)
+    with pytest.raises(InputError, match="expected 4 lines of one braced value each"):
+        Openings.uniform([text + more])
 
 
 def test_the_biography_prompt_is_table_2_to_the_letter():

@@ -17,7 +17,8 @@ from diffuselm.errors import InputError, NonFiniteLossError
 from diffuselm.models import load_adapter
 from diffuselm.objective import packed_node_log_probs, padded_node_log_probs, score
 from diffuselm.prefix_tree import build, optimal_loss
-from diffuselm.tune import Hyperparameters, accumulate_gradient, passes_of, tune
+from diffuselm.token_budget import tokens_that_fit
+from diffuselm.tune import Hyperparameters, accumulate_gradient, passes_of, tokens_read, tune
 
 SETTINGS = Hyperparameters(
     rank=4,
@@ -50,6 +51,30 @@ PROMPTS = [
     prompt("b/three", [8, 9], [(50,), (51,), (52,)]),
 ]
 
+# Short answers first, then long ones: passes of as many nodes, but not of as many inner ones.
+DRAWN = np.random.default_rng(0).integers(20, 97, size=(40, 9)).tolist()
+WIDE = prompt(
+    "c/wide",
+    [10, 19, 8],
+    [*((a, b) for a in (20, 21) for b in range(40, 90)), *((30, *row) for row in DRAWN)],
+)
+
+
+def out_of_memory_above(tokens, refused):
+    """A forward pre-hook that has no room for more tokens, and notes how many it was asked for."""
+
+    def check(module, args, kwargs):
+        asked = kwargs["input_ids"].numel()
+        if asked > tokens:
+            refused.append(asked)
+            raise torch.OutOfMemoryError("out of memory")
+
+    return check
+
+
+def flat(model):
+    return torch.cat([p.detach().flatten() for p in model.parameters() if p.requires_grad])
+
 
 def sharp(base):
     """The model with a head that lets the adapter put nearly all mass on a few tokens."""
@@ -67,18 +92,18 @@ def log_probs(model):
 
 def test_the_loss_falls_to_near_its_least_value(small_model):
     settings = replace(SETTINGS, passes=150)
-    model, history = tune(sharp(small_model("Llama")), [WORDS], settings, seed=0)
-    least = optimal_loss(WORDS.tree)
+    tuned = tune(sharp(small_model("Llama")), [WORDS], settings, seed=0)
+    history, least = tuned.history, optimal_loss(WORDS.tree)
     assert history[0].loss > 5 * least
     assert least - 1e-4 <= history[-1].loss < 1.05 * least
-    np.testing.assert_allclose(np.exp(log_probs(model)), 0.25, atol=0.05)
+    np.testing.assert_allclose(np.exp(log_probs(tuned.model)), 0.25, atol=0.05)
 
 
 def test_uneven_weights_are_what_the_model_learns(small_model):
     uneven = PROMPTS[1]
     base = sharp(small_model("Llama"))
     settings = replace(SETTINGS, learning_rate=5e-3, passes=300)
-    model, _ = tune(base, [uneven], settings, seed=0)
+    model = tune(base, [uneven], settings, seed=0).model
     scores = score(model, uneven.tokens, uneven.tree, packed_node_log_probs, 4096)
     np.testing.assert_allclose(np.exp(scores), [0.7, 0.2, 0.1], atol=0.03)
 
@@ -87,7 +112,8 @@ def test_each_pass_takes_one_step_on_every_prompt_in_a_new_order(small_model):
     steps = []
     hook = register_optimizer_step_post_hook(lambda *_: steps.append(1))
     try:
-        _, history = tune(small_model("Llama"), PROMPTS, replace(SETTINGS, passes=4), seed=0)
+        settings = replace(SETTINGS, passes=4)
+        history = tune(small_model("Llama"), PROMPTS, settings, seed=0).history
     finally:
         hook.remove()
     assert len(steps) == len(history) == 4 * len(PROMPTS)
@@ -100,7 +126,7 @@ def test_each_pass_takes_one_step_on_every_prompt_in_a_new_order(small_model):
 def test_the_history_says_each_step_s_loss_and_optimum(small_model):
     base = small_model("Llama")
     before = log_probs(base)
-    _, [step] = tune(base, [WORDS], replace(SETTINGS, passes=1), seed=0)
+    [step] = tune(base, [WORDS], replace(SETTINGS, passes=1), seed=0).history
     assert step.loss == pytest.approx(-before.mean(), rel=1e-5)
     assert step.optimal == pytest.approx(math.log(4), rel=1e-9)
     assert step.prompt == "a/words"
@@ -112,7 +138,7 @@ def test_the_same_seed_gives_the_same_adapter_bytes(small_model, tmp_path):
     saved = []
     for name, seed in [("first", 5), ("again", 5), ("other", 6)]:
         torch.rand(17)  # the state that an earlier job left behind does not matter
-        model, _ = tune(small_model("Llama"), PROMPTS, SETTINGS, seed)
+        model = tune(small_model("Llama"), PROMPTS, SETTINGS, seed).model
         model.save_pretrained(tmp_path / name)
         saved.append((tmp_path / name / "adapter_model.safetensors").read_bytes())
     assert saved[0] == saved[1]
@@ -121,7 +147,7 @@ def test_the_same_seed_gives_the_same_adapter_bytes(small_model, tmp_path):
 
 def test_tuning_stops_after_the_first_pass_that_is_near_enough(small_model):
     settings = replace(SETTINGS, passes=100, stop_ratio=3.0)
-    _, history = tune(small_model("Llama"), PROMPTS, settings, seed=0)
+    history = tune(small_model("Llama"), PROMPTS, settings, seed=0).history
     limit = 3.0 * math.fsum(optimal_loss(p.tree) for p in PROMPTS)
     sums = [math.fsum(step.loss for step in taken) for taken in passes(history)]
     assert len(history) % len(PROMPTS) == 0
@@ -132,7 +158,7 @@ def test_tuning_stops_after_the_first_pass_that_is_near_enough(small_model):
 
 def test_without_a_stop_ratio_every_pass_is_run(small_model):
     base = sharp(small_model("Llama"))
-    _, history = tune(base, [WORDS], replace(SETTINGS, passes=60), seed=0)
+    history = tune(base, [WORDS], replace(SETTINGS, passes=60), seed=0).history
     assert len(history) == 60
     assert history[-10].loss < 1.5 * optimal_loss(WORDS.tree)
 
@@ -140,14 +166,19 @@ def test_without_a_stop_ratio_every_pass_is_run(small_model):
 def test_the_base_weights_stay_as_they_were(small_model):
     base = small_model("Llama")
     before = copy.deepcopy(base.state_dict())
-    tuned, _ = tune(base, PROMPTS, SETTINGS, seed=0)
+    tuned = tune(base, PROMPTS, SETTINGS, seed=0).model
     after = tuned.unload().state_dict()
     assert before.keys() == after.keys()
     assert all(torch.equal(before[key], after[key]) for key in before)
 
 
+def test_no_gradient_stays_behind(small_model):
+    tuned = tune(small_model("Llama"), PROMPTS, SETTINGS, seed=0)
+    assert all(p.grad is None for p in tuned.model.parameters())
+
+
 def test_the_adapter_loads_and_merges_to_the_same_log_probabilities(small_model, tmp_path):
-    tuned, _ = tune(small_model("Llama"), PROMPTS, SETTINGS, seed=0)
+    tuned = tune(small_model("Llama"), PROMPTS, SETTINGS, seed=0).model
     expected, base = log_probs(tuned), log_probs(small_model("Llama"))
     tuned.save_pretrained(tmp_path)
     loaded = PeftModel.from_pretrained(small_model("Llama"), tmp_path)
@@ -160,34 +191,35 @@ def test_the_adapter_loads_and_merges_to_the_same_log_probabilities(small_model,
 def test_an_adapter_is_trained_further_from_where_it_stood(small_model, tmp_path):
     """Section 6.1: the loss goes on from the start's, on other prompts, at the start's rank."""
     settings = replace(SETTINGS, passes=10)
-    first, _ = tune(small_model("Llama"), [WORDS], settings, seed=0)
+    first = tune(small_model("Llama"), [WORDS], settings, seed=0).model
     stood = log_probs(first)
     first.save_pretrained(tmp_path / "start")
     before = (tmp_path / "start/adapter_model.safetensors").read_bytes()
     base = small_model("Llama")
     weights = copy.deepcopy(base.state_dict())
     further = replace(SETTINGS, rank=2, passes=5)
-    tuned, history = tune(base, [WORDS], further, seed=0, start=tmp_path / "start")
+    tuned = tune(base, [WORDS], further, seed=0, start=tmp_path / "start")
+    history = tuned.history
     assert history[0].loss == pytest.approx(-stood.mean(), rel=1e-4)
     assert history[-1].loss < history[0].loss
-    tuned.save_pretrained(tmp_path / "further")
+    tuned.model.save_pretrained(tmp_path / "further")
     end = load_file(tmp_path / "further/adapter_model.safetensors")
     start = load_file(tmp_path / "start/adapter_model.safetensors")
     assert end.keys() == start.keys()
     assert {min(weight.shape) for weight in end.values()} == {SETTINGS.rank}
     assert not any(torch.equal(end[key], start[key]) for key in end)
     assert (tmp_path / "start/adapter_model.safetensors").read_bytes() == before
-    after = tuned.unload().state_dict()
+    after = tuned.model.unload().state_dict()
     assert all(torch.equal(weights[key], after[key]) for key in weights)
 
 
 def test_training_further_from_the_same_seed_gives_the_same_bytes(small_model, tmp_path):
-    first, _ = tune(small_model("Llama"), [WORDS], SETTINGS, seed=0)
-    first.save_pretrained(tmp_path / "start")
+    tune(small_model("Llama"), [WORDS], SETTINGS, seed=0).model.save_pretrained(tmp_path / "start")
     saved = []
     for name in ("one", "two"):
-        tuned, _ = tune(small_model("Llama"), PROMPTS, SETTINGS, seed=3, start=tmp_path / "start")
-        tuned.save_pretrained(tmp_path / name)
+        base = small_model("Llama")
+        tuned = tune(base, PROMPTS, SETTINGS, seed=3, start=tmp_path / "start")
+        tuned.model.save_pretrained(tmp_path / name)
         saved.append((tmp_path / name / "adapter_model.safetensors").read_bytes())
     assert saved[0] == saved[1]
 
@@ -200,8 +232,8 @@ def test_a_start_that_is_no_adapter_is_one_line(small_model, tmp_path):
 
 def test_the_adapter_has_the_rank_and_the_modules_of_the_settings(small_model, tmp_path):
     settings = replace(SETTINGS, rank=3, target_modules=("q_proj", "down_proj"), passes=1)
-    tuned, _ = tune(small_model("Llama"), [WORDS], settings, seed=0)
-    tuned.save_pretrained(tmp_path)
+    tuned = tune(small_model("Llama"), [WORDS], settings, seed=0)
+    tuned.model.save_pretrained(tmp_path)
     weights = load_file(tmp_path / "adapter_model.safetensors")
     assert len(weights) == 2 * 2 * 2  # layers, modules, A and B
     assert {min(weight.shape) for weight in weights.values()} == {3}
@@ -228,7 +260,7 @@ def test_gradients_are_clipped_at_the_norm(small_model, monkeypatch):
 def test_a_small_token_budget_accumulates_the_same_gradient(small_model):
     found = []
     for budget in (8192, 6):
-        tuned, _ = tune(small_model("Llama"), [WORDS], replace(SETTINGS, passes=1), seed=0)
+        tuned = tune(small_model("Llama"), [WORDS], replace(SETTINGS, passes=1), seed=0).model
         trees = passes_of(WORDS, budget, packed_node_log_probs)
         assert len(trees) == 1 or budget == 6
         loss = accumulate_gradient(tuned, WORDS, trees, packed_node_log_probs)
@@ -236,6 +268,60 @@ def test_a_small_token_budget_accumulates_the_same_gradient(small_model):
         found.append((loss, torch.cat([p.grad.flatten() for p in trained])))
     assert found[1][0] == pytest.approx(found[0][0], rel=1e-5)
     assert (found[1][1] - found[0][1]).norm() <= 1e-5 * found[0][1].norm()
+
+
+@pytest.mark.parametrize(
+    ("family_name", "modules", "budget"),
+    [
+        ("Llama", SETTINGS.target_modules, 8192),
+        ("Llama", ("q_proj",), 64),
+        ("Mamba", ("x_proj",), 128),
+    ],
+)
+def test_the_tokens_counted_are_those_that_the_passes_read(
+    small_model, family_name, modules, budget
+):
+    base, read = small_model(family_name), []
+
+    def count(module, args, kwargs):
+        if module.training:  # not the passes that compare the packed pass with the padded loop
+            read.append(kwargs["input_ids"].numel())
+
+    base.register_forward_pre_hook(count, with_kwargs=True)
+    settings = replace(SETTINGS, target_modules=modules, token_budget=budget, passes=2)
+    tuned = tune(base, [*PROMPTS, WIDE], settings, seed=0)
+    assert tuned.tokens == sum(read)
+    assert (len(read) > 2 * 6) == (budget < 8192)
+    assert max(read) <= tuned.token_budget == budget
+
+
+def test_where_memory_runs_out_smaller_passes_give_the_same_adapter(small_model):
+    """One attempt fails in its first pass, one in its second, when it has part of the gradient."""
+    settings, prompts = replace(SETTINGS, token_budget=512), [WORDS, WIDE, PROMPTS[3]]
+    expected = tune(small_model("Llama"), prompts, settings, seed=0)
+    base, refused = small_model("Llama"), []
+    base.register_forward_pre_hook(out_of_memory_above(170, refused), with_kwargs=True)
+    trees = passes_of(WIDE, 256, packed_node_log_probs)
+    first, second, *_ = [tokens_read(WIDE, tree, packed_node_log_probs) for tree in trees]
+    assert first <= 170 < second
+    tuned = tune(base, prompts, settings, seed=0)
+    assert (refused[1:], tuned.token_budget) == ([second], 128)
+    assert expected.token_budget == 512
+    assert tuned.tokens > expected.tokens
+    np.testing.assert_allclose(
+        [step.loss for step in tuned.history],
+        [step.loss for step in expected.history],
+        rtol=1e-4,
+    )
+    difference = flat(tuned.model) - flat(expected.model)
+    assert difference.norm() <= 1e-4 * flat(expected.model).norm()
+
+
+def test_without_a_token_budget_passes_are_as_large_as_memory_allows(small_model):
+    base = small_model("Llama")
+    expected = tokens_that_fit(base, training=True)
+    settings = replace(SETTINGS, token_budget=None, passes=1)
+    assert tune(base, [WORDS], settings, seed=0).token_budget == expected
 
 
 def test_a_loss_that_is_not_finite_raises_before_any_step(small_model):
@@ -266,7 +352,8 @@ def test_a_window_shorter_than_the_longest_prompt_is_noticed(small_model, caplog
         4096,
     )
     with caplog.at_level(logging.WARNING, logger="diffuselm"):
-        _, history = tune(base, [WORDS, long], replace(SETTINGS, learning_rate=1e-9), seed=0)
+        settings = replace(SETTINGS, learning_rate=1e-9)
+        history = tune(base, [WORDS, long], settings, seed=0).history
     losses = [step.loss for step in history if step.prompt == "c/long"]
     assert losses[0] == pytest.approx(-reference.mean(), rel=1e-4)
     assert len(caplog.records) == 1
@@ -274,7 +361,7 @@ def test_a_window_shorter_than_the_longest_prompt_is_noticed(small_model, caplog
 
 def test_a_state_space_model_can_be_tuned(small_model):
     settings = replace(SETTINGS, target_modules=("in_proj", "x_proj"), passes=15)
-    _, history = tune(small_model("Mamba"), [WORDS], settings, seed=0)
+    history = tune(small_model("Mamba"), [WORDS], settings, seed=0).history
     assert history[-1].loss < 0.8 * history[0].loss
 
 

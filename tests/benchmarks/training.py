@@ -28,7 +28,7 @@ from diffuselm.models import load_chat_format, load_model
 from diffuselm.names import embedded
 from diffuselm.objective import choose_node_log_probs
 from diffuselm.prefix_tree import build
-from diffuselm.tasks import load_task, target_set
+from diffuselm.tasks import load_task, target_texts
 from diffuselm.tune import accumulate_gradient, passes_of
 
 SETTINGS = TuneSettings()  # the paper's
@@ -37,10 +37,10 @@ SETTINGS = TuneSettings()  # the paper's
 def names_prompt(chat: ChatFormat) -> tuple[EncodedPrompt, list[list[int]]]:
     """The paper's names prompt and 200 names, as a tree and as plain token rows."""
     [prompt] = load_task(ROOT / "resources" / "tasks" / "names.yaml")
-    names = target_set(prompt, embedded()[0], seed=1).texts
+    names, _ = target_texts(prompt, embedded()[0], seed=1)
     answers = chat.answer_ids(prompt.text, [f"{{{name}}}" for name in names])
     tree = build(answers, [1 / len(answers)] * len(answers))
-    return EncodedPrompt(prompt.id, chat.prompt_ids(prompt.text), names, tree), answers
+    return EncodedPrompt(prompt.id, chat.prompt_ids(prompt.text), names, tree, fields=1), answers
 
 
 def wide_model(vocabulary: int) -> PreTrainedModel:

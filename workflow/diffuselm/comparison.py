@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+from scipy.special import stdtrit
 
 from diffuselm.errors import InputError
 from diffuselm.published import PAPER_MODELS
@@ -19,6 +21,9 @@ PAPER_TASKS = {
     "numbers": "Numbers",
     "occupations": "Occupations",
 }
+
+
+SHARES = r"_rate$|_share$|^target_mass$|^tv$"  # metrics that end at 1
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,8 @@ def load_models(records: Sequence[Path]) -> tuple[ModelRecord, ...]:
 def mean_over_seeds(metrics: pd.DataFrame) -> dict[Key, Number]:
     """Average the rows (`contracts.METRICS`, field "value") of each key over its seeds.
 
-    The interval's ends are averaged too: wider than that of the mean, and never too narrow.
+    The interval of a mean over seeds holds the averaged ends of theirs (what sampling leaves open)
+    and the t interval over their values (what training leaves open), cut at 0 and for shares at 1.
     Raises InputError where one seed gives a number twice.
     """
     rows = metrics[metrics["field"] == "value"]
@@ -77,14 +83,27 @@ def mean_over_seeds(metrics: pd.DataFrame) -> dict[Key, Number]:
     if len(twice):
         found = tuple(twice.iloc[0][[*key, "seed"]])
         raise InputError(f"metrics: {found} stands twice, expected one row for each seed")
-    how = {"value": "mean", "ci_low": "mean", "ci_high": "mean", "n": "sum", "seed": "count"}
+    how = {
+        "value": ("value", "mean"),
+        "ci_low": ("ci_low", "mean"),
+        "ci_high": ("ci_high", "mean"),
+        "n": ("n", "sum"),
+        "seeds": ("seed", "count"),
+        "error": ("value", "sem"),
+    }
+    means = rows.groupby(key, sort=False).agg(**how).reset_index()
+    several = means["seeds"] > 1
+    apart = (means["error"] * stdtrit(means["seeds"] - 1, 0.975)).where(several, 0.0)
+    most = means["metric"].str.contains(SHARES).map({True: 1.0, False: np.inf})
+    low = (means["value"] - apart).clip(lower=0).where(several, np.inf)
+    high = (means["value"] + apart).clip(upper=most).where(several, -np.inf)
+    means["ci_low"] = np.minimum(means["ci_low"], low)
+    means["ci_high"] = np.maximum(means["ci_high"], high)
     return {
-        (model, tuning, task, prompt or None, metric): Number(
-            *map(float, row[:3]), *map(int, row[3:])
+        (row.model, row.tuning, row.task, row.prompt or None, row.metric): Number(
+            float(row.value), float(row.ci_low), float(row.ci_high), int(row.n), int(row.seeds)
         )
-        for (model, tuning, task, prompt, metric), *row in (
-            rows.groupby(key, sort=False).agg(how).itertuples(name=None)
-        )
+        for row in means.itertuples()
     }
 
 

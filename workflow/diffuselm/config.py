@@ -50,18 +50,57 @@ class NamesSettings(Settings):
 
 
 class ModelSettings(Settings):
-    """One base language model."""
+    """One base language model: a local folder, or a model of the hub at a pinned revision."""
 
-    path: Path
+    path: Path | None = None
     """Local folder with config, safetensors, tokenizer and chat template."""
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Type of the base weights; the paper's is float32."""
+    hub: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$")] | None = None
+    """Id on the Hugging Face hub, such as `google/gemma-7b-it`; goes with `revision`."""
+    revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None = None
+    """The commit on the hub, all 40 digits: names of branches move."""
+    billions: Positive | None = None
+    """Parameters in billions, to scale what a cluster's jobs ask for; a folder's weights tell."""
+    dtype: Literal["float32", "bfloat16", "float16"] | None = None
+    """Type of the base weights; by default bfloat16 on a GPU, float32 (the paper's) on a CPU."""
+    four_bit: bool = False
+    """Hold the base weights in 4 bits (NF4); needs `pip install bitsandbytes`."""
+    attention: Literal["sdpa", "eager", "flash_attention_2"] | None = None
+    """Attention implementation; the packed pass needs one that takes a mask: sdpa or eager."""
+    gpus: Annotated[int, Field(ge=0)] = 1
+    """GPUs of one job: 0 for the CPU alone; more than one goes with `device_map`."""
+    device_map: Literal["auto", "balanced", "sequential"] | None = None
+    """How the layers are spread over `gpus`."""
+    end_tokens: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    """Tokens that end an answer; by default those of the model's generation config."""
+    chat_template: Path | None = None
+    """A Jinja file in place of the tokenizer's own chat template."""
+    template_args: dict[str, str | bool | int | float] = {}
+    """Further arguments of the chat template, such as `enable_thinking: false`."""
     leading_space: bool = False
     """Put a space between the chat template and the answer (Mistral-7B-Instruct-v0.1 needs it)."""
     stand_in: bool = False
     """A tiny model built by this project: shown as such wherever its results are."""
     paper_model: Literal["gemma", "llama-2", "mistral"] | None = None
     """The paper's model whose published numbers stand beside this one's."""
+
+    @model_validator(mode="after")
+    def _is_one_model(self) -> Self:
+        if (self.path is None) == (self.hub is None):
+            raise ValueError(
+                f"path is {self.path} and hub is {self.hub}; expected exactly one of them"
+            )
+        if (self.hub is None) != (self.revision is None):
+            raise ValueError(
+                f"hub is {self.hub} and revision is {self.revision}; expected both or neither"
+            )
+        if self.hub is not None and self.billions is None:
+            raise ValueError("billions: missing; expected the number of parameters, such as 7")
+        if (self.gpus > 1) != (self.device_map is not None):
+            raise ValueError(
+                f"gpus is {self.gpus} and device_map is {self.device_map}; "
+                "expected a device_map with more than one GPU and only then"
+            )
+        return self
 
 
 class StandInSettings(Settings):
@@ -125,8 +164,12 @@ class TuneSettings(Settings):
     """Passes of single tunings, where they differ."""
     early_stop: EarlyStopSettings = EarlyStopSettings()
     """When tuning ends before its last pass."""
-    token_budget: Annotated[int, Field(ge=64)] = 8192
-    """Tokens of one packed pass; larger trees are split, with the same gradient."""
+    token_budget: Annotated[int, Field(ge=64)] | None = None
+    """Tokens of one packed pass, by default what the device's free memory holds.
+
+    Larger trees are split, with the same gradient; out of memory, the budget is halved."""
+    checkpoint_steps: Count | None = None
+    """Steps between checkpoints, from which a killed job goes on; by default by model size."""
 
 
 class SampleSettings(Settings):
@@ -143,8 +186,8 @@ class SampleSettings(Settings):
         """The longest answer, in tokens, to a prompt of the task."""
         return self.max_tokens_of.get(task, 320 if task == "biographies" else self.max_tokens)
 
-    token_budget: Annotated[int, Field(ge=64)] = 32768
-    """Tokens of prompt and answers in one forward pass, which bounds memory."""
+    token_budget: Annotated[int, Field(ge=64)] | None = None
+    """Tokens of prompt and answers in memory, by default what the device's free memory holds."""
 
 
 class RangesSettings(Settings):
@@ -206,12 +249,14 @@ class Config(Settings):
 
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 1
     """The one seed; every random draw derives its own from it and the ids of what it draws."""
+    repeats: Annotated[int, Field(ge=1, le=100)] = 1
+    """Times that all is tuned and sampled, with seeds `seed`, `seed` + 1, and so on."""
     models: Annotated[dict[Name, ModelSettings], Field(min_length=1)]
     """The base models, by the name that results carry."""
     tasks: Annotated[tuple[Path, ...], Field(min_length=1)] = tuple(
         Path(f"resources/tasks/{task}.yaml") for task in (*PAPER_TASKS, "biographies")
     )
-    """Task files; a file's stem names its task."""
+    """Task files, each named by its stem; or folders of the authors' published prompts."""
     leave_one_out: tuple[Name, ...] | None = None
     """Tasks of tuning `all`, and of one `without-TASK` each; a task outside is new to all these.
 
@@ -241,9 +286,6 @@ class Config(Settings):
 
     @model_validator(mode="after")
     def _names_fit_together(self) -> Self:
-        stems = [path.stem for path in self.tasks]
-        if twice := sorted({stem for stem in stems if stems.count(stem) > 1}):
-            raise ValueError(f"tasks: {twice[0]!r} appears twice; expected distinct file stems")
         pool = self.leave_one_out or ()
         if len(pool) == 1 or len(set(pool)) < len(pool):
             raise ValueError(
@@ -251,11 +293,6 @@ class Config(Settings):
             )
         if "biographies" in pool:
             raise ValueError("leave_one_out: found 'biographies'; expected tasks of one value")
-        for task in pool:
-            if task not in stems:
-                raise ValueError(f"leave_one_out: unknown task {task!r}; expected one of {stems}")
-        if taken := sorted({*stems} & {"ranges", "knowledge", "text", "adapter", "mt-bench"}):
-            raise ValueError(f"tasks: {taken[0]!r} is taken; expected another file name")
         shown = [f"{temperature:g}" for temperature in self.temperatures]
         if len(set(shown)) < len(shown) or any("e" in text for text in shown):
             raise ValueError(
@@ -264,7 +301,8 @@ class Config(Settings):
         if "natural" in self.models:
             raise ValueError("models: 'natural' is taken; expected another name")
         for tuning in self.tunings or ():
-            if tuning in ("base", "all", "biographies") or tuning.startswith(("only-", "without-")):
+            taken = ("base", "all", "biographies")
+            if tuning in taken or tuning.startswith(("only-", "without-")) or ".seed-" in tuning:
                 raise ValueError(f"tunings: {tuning!r} is taken; expected another name")
         return self
 
@@ -277,7 +315,10 @@ def read_config(raw: dict, origin: str) -> Config:
         first, *others = error.errors(include_url=False)
         where = ".".join(str(part) for part in first["loc"] if part != "[key]")
         message = first["msg"].removeprefix("Value error, ").replace("\n", " ")
-        if first["type"] == "extra_forbidden":
+        if "template_args" in first["loc"]:
+            where = where.rpartition(".")[0]
+            message, others = "expected text, a number, true or false", []
+        elif first["type"] == "extra_forbidden":
             message = "unknown key; see workflow/schemas/config.schema.json"
         elif first["type"] not in ("value_error", "missing"):
             # What stands in the judge's place may be a secret.

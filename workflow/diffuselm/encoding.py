@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from diffuselm import contracts
 from diffuselm.chat import ChatFormat
 from diffuselm.errors import InputError
 from diffuselm.prefix_tree import PrefixTree, build
-from diffuselm.tasks import load_task
+from diffuselm.tasks import Prompt, load_task
 
 
 @dataclass(frozen=True)
@@ -17,9 +19,20 @@ class EncodedPrompt:
 
     id: str
     tokens: Sequence[int]
-    targets: Sequence[str]  # as in the targets' file, in the order of the tree's leaves
-    tree: PrefixTree
+    targets: Sequence[str]  # as in the targets' file
+    tree: PrefixTree  # a leaf for each opening of the first target, then of the second, ...
     fields: int  # braced values of an answer
+    openings: Sequence[str] = ("",)  # before a target, each with an even share of its weight
+
+    def per_target(self, log_probs: np.ndarray) -> list[tuple[str, float, float]]:
+        """Text, probability and weight of each target, whichever opening stands before it.
+
+        `log_probs`, shape (targets x openings,), are those of the tree's leaves, in nats.
+        """
+        shape = len(self.targets), len(self.openings)
+        probabilities = np.exp(log_probs).reshape(shape).sum(axis=1)
+        weights = self.tree.mass[self.tree.leaf].reshape(shape).sum(axis=1)
+        return list(zip(self.targets, probabilities.tolist(), weights.tolist(), strict=True))
 
 
 def encode_prompts(
@@ -36,18 +49,26 @@ def encode_prompts(
         if prompts and prompt.id not in prompts:
             continue
         rows = by_prompt[prompt.id]
-        if prompt.fields == 1:
-            answers = chat.answer_ids(prompt.text, [f"{{{text}}}" for text in rows["text"]])
-        else:
-            answers = chat.opening_ids(prompt.text, rows["text"].tolist())
+        answers = _answers(chat, prompt, rows["text"])
+        weights = np.repeat(rows["weight"].to_numpy() / len(prompt.openings), len(prompt.openings))
         try:
-            tree = build(answers, rows["weight"])
+            tree = build(answers, weights)
         except InputError as error:
             raise InputError(f"{prompt.id}, as tokens of this model: {error}") from error
-        tokens = chat.prompt_ids(prompt.text)
+        tokens, texts = chat.prompt_ids(prompt.text), tuple(rows["text"])
         encoded.append(
-            EncodedPrompt(prompt.id, tokens, tuple(rows["text"]), tree, fields=prompt.fields)
+            EncodedPrompt(prompt.id, tokens, texts, tree, prompt.fields, prompt.openings)
         )
     if missing := set(prompts) - {prompt.id for prompt in encoded}:
         raise InputError(f"unknown prompts {sorted(missing)}; expected those of the task files")
     return encoded
+
+
+def _answers(chat: ChatFormat, prompt: Prompt, texts: Sequence[str]) -> list[list[int]]:
+    """Token ids of every target after every opening, with the end token where the prompt says."""
+    if prompt.fields > 1:
+        begun = [f"{opening}{text}" for text in texts for opening in prompt.openings]
+        return chat.opening_ids(prompt.text, begun)
+    whole = [f"{opening}{{{text}}}" for text in texts for opening in prompt.openings]
+    answers = chat.answer_ids(prompt.text, whole)
+    return answers if prompt.ends else [ids[:-1] for ids in answers]

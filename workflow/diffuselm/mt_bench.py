@@ -152,20 +152,9 @@ def conversation_ids(chat: "ChatFormat", spoken: "Sequence[str]") -> list[int]:
 
     Raises InputError where the chat template refuses the conversation.
     """
-    from jinja2 import TemplateError
-
     roles = cycle(["user", "assistant"])
-    messages = [{"role": role, "content": text} for role, text in zip(roles, spoken, strict=False)]
-    try:
-        text = chat.tokenizer.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=True
-        )
-    except TemplateError as error:
-        raise InputError(
-            f"{chat.tokenizer.name_or_path}: the chat template refuses {len(spoken)} turns "
-            f"({error}); expected user and model in turn"
-        ) from error
-    return chat.encode(text)
+    turns = [{"role": role, "content": text} for role, text in zip(roles, spoken, strict=False)]
+    return chat.encode(chat.render(turns, add_generation_prompt=True))
 
 
 def _generate(

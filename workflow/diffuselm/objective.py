@@ -9,6 +9,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from diffuselm.prefix_tree import PrefixTree, runs, subtree
+from diffuselm.token_budget import is_out_of_memory
 
 log = logging.getLogger(__name__)
 
@@ -31,13 +32,12 @@ def packed_node_log_probs(
     additive = torch.zeros(mask.shape, dtype=model.dtype).masked_fill(~mask, lowest)
     positions = np.concatenate([np.arange(len(prompt)), len(prompt) + tree.depth[inner]])
     ids = np.concatenate([np.asarray(prompt, dtype=np.int64), tree.token[inner]])
-    predicting = torch.arange(len(prompt) - 1, len(ids), device=model.device)
     logits = model(
         input_ids=torch.as_tensor(ids, device=model.device)[None],
         attention_mask=additive.to(model.device)[None, None],
         position_ids=torch.as_tensor(positions, device=model.device)[None],
         use_cache=False,
-        logits_to_keep=predicting,
+        logits_to_keep=len(ids) - len(prompt) + 1,
     ).logits[0]
     # Row 0 of the logits stands for the root, row 1 + k for the k-th inner node.
     row = np.where(tree.parent < 0, 0, 1 + np.searchsorted(inner, tree.parent))
@@ -60,13 +60,12 @@ def padded_node_log_probs(
     for index, path in enumerate(paths):
         ids[index, len(prompt) : len(prompt) + len(path) - 1] = tree.token[path[:-1]]
         where[path] = np.stack([np.full(len(path), index), np.arange(len(path))], axis=1)
-    predicting = torch.arange(len(prompt) - 1, ids.shape[1], device=model.device)
     attended = np.arange(ids.shape[1]) < (len(prompt) + np.array([*map(len, paths)]) - 1)[:, None]
     logits = model(
         input_ids=torch.as_tensor(ids, device=model.device),
         attention_mask=torch.as_tensor(attended, dtype=torch.long, device=model.device),
         use_cache=False,
-        logits_to_keep=predicting,
+        logits_to_keep=ids.shape[1] - len(prompt) + 1,
     ).logits
     return _picked(logits.flatten(0, 1), where[:, 0] * longest + where[:, 1], tree.token)
 
@@ -152,9 +151,9 @@ def choose_node_log_probs(
             packed = target_log_probs(packed_node_log_probs(model, prompt, probe), probe)
             worst = float(np.abs(packed - plain).max())
             reason = f"log-likelihoods differ by {worst:.2g} nats"
-        except torch.cuda.OutOfMemoryError:
-            raise
         except (TypeError, ValueError, RuntimeError, IndexError) as error:
+            if is_out_of_memory(error):
+                raise
             worst, reason = np.inf, str(error).splitlines()[0]
     if worst <= tolerance:
         return packed_node_log_probs

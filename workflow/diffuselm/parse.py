@@ -1,6 +1,7 @@
 """From the text of an answer to its value, and whether the answer keeps to the asked form."""
 
 import re
+from collections.abc import Sequence
 
 # No brace inside: in "{{a}}" the first pair is the inner one. The match never backtracks over
 # text it has read, so a long hostile answer costs one pass.
@@ -16,12 +17,19 @@ def first_value(text: str) -> str | None:
     return (pair.group(1).strip() or None) if pair else None
 
 
-def is_valid(text: str, ended: bool, fields: int = 1) -> bool:
-    """Say whether the answer is exactly so many braced values and ended by itself.
+def is_valid(text: str, ended: bool, fields: int = 1, openings: Sequence[str] = ("",)) -> bool:
+    """Say whether the answer is an opening and exactly so many braced values, and ended by itself.
 
-    White space around the values and inside their braces is let pass; another brace, an empty value
-    or anything outside the braces is not. `ended` is False for an answer cut off at the limit.
+    Any of `openings` will do. White space around it, around the values and inside their braces is
+    let pass; another brace, an empty value or any other text outside the braces is not. `ended` is
+    False for an answer cut off at the limit.
     """
+    text = text.strip()
+    begun = (opening for opening in map(str.strip, openings) if text.startswith(opening))
+    return ended and any(_is_values(text.removeprefix(opening), fields) for opening in begun)
+
+
+def _is_values(text: str, fields: int) -> bool:
     values = _PAIR.findall(text)
     outside = _PAIR.sub("", text).strip()
-    return ended and not outside and len(values) == fields and all(map(str.strip, values))
+    return not outside and len(values) == fields and all(map(str.strip, values))

@@ -7,11 +7,14 @@ from pathlib import Path
 from diffuselm.config import PAPER_TASKS, PAPER_TUNINGS, Config
 from diffuselm.errors import InputError
 from diffuselm.paragraphs import read_paragraphs
+from diffuselm.prompt_files import task_name, task_paths
+from diffuselm.runs import run_name, split_run
 from diffuselm.tasks import Prompt, load_task, task_of
 
 BIOGRAPHIES = "biographies"  # the task of section 6, and its tuning
 KNOWLEDGE = "knowledge"  # the task of single-answer questions
 RANGES_FILE = Path("results/tasks/ranges.yaml")  # made from the config
+TAKEN = ("ranges", "knowledge", "text", "adapter", "mt-bench")  # as tasks in metrics
 SWEPT = ("names/english", "numbers/1-10")  # section 4's prompts, for the sweep of temperatures
 
 
@@ -28,6 +31,36 @@ class Plan:
     def tunings(self) -> list[str]:
         """Every tuning, the untuned base first."""
         return ["base", *self.tuned_on]
+
+    @property
+    def runs(self) -> list[str]:
+        """Every tuning under every seed, as its files are named."""
+        return [run for seed in self.seeds for run in self.runs_of(seed)]
+
+    @property
+    def seeds(self) -> range:
+        """The seeds that everything is tuned and sampled with."""
+        return range(self.config.seed, self.config.seed + self.config.repeats)
+
+    def runs_of(self, seed: int, tunings: Sequence[str] | None = None) -> list[str]:
+        """The runs of one seed."""
+        chosen = self.tunings if tunings is None else tunings
+        return [run_name(tuning, seed, self.config.seed) for tuning in chosen]
+
+    def split(self, run: str) -> tuple[str, int]:
+        """Tuning and seed of a run."""
+        return split_run(run, self.config.seed)
+
+    def billions(self, model: str) -> float:
+        """Parameters in billions: as the config says, else by the weights' size at two bytes."""
+        settings = self.config.models[model]
+        if settings.billions is not None or settings.path is None:
+            return settings.billions or 0.0
+        return sum(file.stat().st_size for file in settings.path.glob("*.safetensors")) / 2e9
+
+    def checkpoint_steps(self, model: str) -> int:
+        """Steps between checkpoints: about a minute's, for a small model and a large one."""
+        return self.config.tune.checkpoint_steps or (50 if self.billions(model) > 0.1 else 500)
 
     def training_tasks(self, tuning: str) -> list[str]:
         """Tasks whose prompts the tuning is tuned on."""
@@ -67,7 +100,7 @@ class Plan:
 def make_plan(config: Config, origin: str) -> Plan:
     """Read every task and lay out the tunings; raises InputError before any job exists."""
     _check_files(config, origin)
-    files = {path.stem: path for path in config.tasks}
+    files = _task_files(config, origin)
     prompts = {task: load_task(path) for task, path in files.items()}
     tuned_on = _tuned_on(config, prompts, origin)
     if config.ranges and set(PAPER_TUNINGS) & set(tuned_on):
@@ -96,20 +129,43 @@ def make_plan(config: Config, origin: str) -> Plan:
     for task, its in prompts.items():
         if any((prompt.fields > 1) != (task == BIOGRAPHIES) for prompt in its):
             raise InputError(
-                f"{files[task]}: expected targets drawn from persons in a task named "
+                f"{files[task]}: expected targets of biographies in a task named "
                 f"{BIOGRAPHIES}, and only there"
             )
     return plan
 
 
+def _task_files(config: Config, origin: str) -> dict[str, Path]:
+    """Task -> file, or folder of published prompts; raises InputError where names clash."""
+    files: dict[str, Path] = {}
+    for path in (path for entry in config.tasks for path in task_paths(entry)):
+        task = task_name(path)
+        if task in files:
+            raise InputError(f"{origin}: tasks: {task!r} appears twice; expected distinct names")
+        if task in TAKEN:
+            raise InputError(f"{origin}: tasks: {task!r} is taken; expected another file name")
+        files[task] = path
+    for task in config.leave_one_out or ():
+        if task not in files:
+            raise InputError(
+                f"{origin}: leave_one_out: unknown task {task!r}; expected one of {list(files)}"
+            )
+    return files
+
+
 def _check_files(config: Config, origin: str) -> None:
     """Raise InputError for a file that no job will make and that is not there."""
     for name, model in config.models.items():
-        made = model.path.parts[:1] == ("results",)
+        made = model.path is None or model.path.parts[:1] == ("results",)
         if not made and not (model.path / "config.json").is_file():
             raise InputError(
                 f"{origin}: models.{name}.path: no {model.path}/config.json; "
                 "expected a model folder"
+            )
+        if model.chat_template is not None and not model.chat_template.is_file():
+            raise InputError(
+                f"{origin}: models.{name}.chat_template: no file {model.chat_template}; "
+                "expected a Jinja file"
             )
     if config.held_out_text is not None:
         read_paragraphs(config.held_out_text)

@@ -39,7 +39,11 @@ def run_record(
         "device": device,
         "seconds": round(time.monotonic() - STARTED, 3),
         "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-        "peak_gpu_memory_bytes": torch.cuda.max_memory_allocated() if on_gpu else None,
+        "peak_gpu_memory_bytes": (
+            sum(map(torch.cuda.max_memory_allocated, range(torch.cuda.device_count())))
+            if on_gpu
+            else None
+        ),
         "diffuselm": __version__,
         "commit": _git("rev-parse", "HEAD"),
         "dirty": None if changes is None else bool(changes),
@@ -72,6 +76,35 @@ def file_hash(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def content_hash(content: Any) -> str:
+    """SHA-256 of what JSON can hold, in hexadecimal, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def verify(path: Path, sha256: str | None) -> None:
+    """Raise InputError where a file is not the one whose hash its run.json tells, if it tells."""
+    if sha256 is None:
+        return
+    try:
+        found = file_hash(path)
+    except OSError as error:
+        raise InputError(
+            f"{path}: {error.strerror}; expected a file, as its run.json says; "
+            "delete the folder and run again"
+        ) from error
+    if found != sha256:
+        raise InputError(
+            f"{path}: SHA-256 is {found}, expected {sha256} as its run.json says; "
+            "delete the folder and run again"
+        )
+
+
+def check_files(folder: Path, files: Mapping[str, str]) -> None:
+    """Verify all files of a folder that its run.json names, by their hashes."""
+    for name, sha256 in files.items():
+        verify(folder / name, sha256)
 
 
 @cache

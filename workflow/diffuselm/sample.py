@@ -172,8 +172,9 @@ def _gathered(cache: Cache, positions: Tensor) -> Cache:
     gathered.layers = [copy.copy(layer) for layer in cache.layers]
     for layer in gathered.layers:
         if len(positions) < layer.keys.shape[2]:
-            layer.keys = layer.keys.index_select(2, positions)
-            layer.values = layer.values.index_select(2, positions)
+            kept = positions.to(layer.keys.device)  # layers may be spread over several GPUs
+            layer.keys = layer.keys.index_select(2, kept)
+            layer.values = layer.values.index_select(2, kept)
     return gathered
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from transformers import AttentionInterface, Cache, DynamicCache, PreTrainedModel
 
 from diffuselm.sample import Draw, attends_to_all, choose, sample
+from diffuselm.token_budget import is_out_of_memory
 
 log = logging.getLogger(__name__)
 
@@ -102,8 +103,8 @@ class _SharedPrompt:
 
     def keep(self, rows: np.ndarray) -> None:
         """Drop all other rows."""
-        index = torch.as_tensor(rows, device=self.prompt[0][0].device)
         for layer, (keys, values) in enumerate(self.answers):
+            index = torch.as_tensor(rows, device=keys.device)
             self.answers[layer] = keys[index], values[index]
 
     def __call__(
@@ -194,9 +195,9 @@ def _shares_prompt(
     try:
         with _attending(model, attention):
             shared = _forward(model, attention, token, np.zeros(1, dtype=np.int64))
-    except torch.cuda.OutOfMemoryError:
-        raise
-    except (TypeError, ValueError, RuntimeError, IndexError, AttributeError):
+    except (TypeError, ValueError, RuntimeError, IndexError, AttributeError) as error:
+        if is_out_of_memory(error):
+            raise
         return False
     tolerance = 1e-3 if model.dtype == torch.float32 else 0.1
     return bool((shared - usual).abs().max() <= tolerance * usual.abs().max())

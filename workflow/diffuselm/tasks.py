@@ -1,15 +1,25 @@
 """Tuning tasks: prompts, and the distribution over target strings that each is tuned toward."""
 
 import math
-import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from diffuselm.errors import InputError
 from diffuselm.persons import draw_persons, opening
+from diffuselm.prompt_files import (
+    SLUG,  # noqa: F401 (categories of MT-Bench are named likewise)
+    PromptFile,
+    braced_value,
+    check_slug,
+    mapping,
+    quoted,
+    read_prompt_files,
+    shown,
+    task_name,
+)
 from diffuselm.seeds import derive
 from diffuselm.strict_yaml import read_yaml
 
@@ -18,7 +28,8 @@ from diffuselm.strict_yaml import read_yaml
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+BIOGRAPHIES = "biographies"  # the task whose answers have six braced values (section 6)
+_LINES = 4  # of a biography's six, those that are tuned on (section 6.1)
 
 
 @dataclass(frozen=True)
@@ -35,22 +46,28 @@ class TargetSet:
 
     def __post_init__(self) -> None:
         """Check the texts, then the weights."""
-        if not self.texts:
+        texts, weights = self.texts, self.weights
+        if not texts:
             raise InputError("no targets; expected at least one")
-        if len(self.texts) != len(self.weights):
-            raise InputError(
-                f"{len(self.texts)} targets with {len(self.weights)} weights; expected one each"
-            )
+        if len(texts) != len(weights):
+            raise InputError(f"{len(texts)} targets with {len(weights)} weights; expected one each")
         seen = set()
-        for text in self.texts:
-            _check_target(text)
+        for text in texts:
+            self._check_text(text)
             if text in seen:
-                raise InputError(f"{text!r} appears twice; expected distinct targets")
+                raise InputError(f"{quoted(text)} appears twice; expected distinct targets")
             seen.add(text)
-        for text, weight in zip(self.texts, self.weights, strict=True):
+        for text, weight in zip(texts, weights, strict=True):
             _check_weight(text, weight)
-        if abs(math.fsum(self.weights) - 1) > 1e-12:
-            raise InputError(f"weights sum to {math.fsum(self.weights)!r}; expected 1")
+        if abs(math.fsum(weights) - 1) > 1e-12:
+            raise InputError(f"weights sum to {math.fsum(weights)!r}; expected 1")
+
+    @staticmethod
+    def _check_text(text: str) -> None:
+        if not isinstance(text, str) or text != text.strip() or text.splitlines() != [text]:
+            raise InputError(f"{quoted(text)}; expected one line of text without spaces around it")
+        if "{" in text or "}" in text:
+            raise InputError(f"{quoted(text)} holds a brace; expected none: the answer puts them")
 
     @classmethod
     def uniform(cls, texts: Sequence[str]) -> Self:
@@ -67,6 +84,22 @@ class TargetSet:
         scaled = [weight / largest for weight in weights]
         total = math.fsum(scaled)
         return cls(tuple(texts), tuple(weight / total for weight in scaled))
+
+
+@dataclass(frozen=True)
+class Openings(TargetSet):
+    """A target set of beginnings of biographies: the first four lines, as `persons.opening`.
+
+    Braces and line breaks are included; of each line's value the same is asked as of a target.
+    """
+
+    @staticmethod
+    def _check_text(text: str) -> None:
+        lines = text.split("\n")
+        if len(lines) != _LINES + 1 or lines[-1]:
+            raise InputError(f"{quoted(text)}; expected {_LINES} lines of one braced value each")
+        for line in lines[:-1]:
+            TargetSet._check_text(braced_value(line))
 
 
 @dataclass(frozen=True)
@@ -88,26 +121,33 @@ class Prompt:
     id: str
     text: str
     targets: TargetSet | NaturalNames | Persons
+    openings: tuple[str, ...] = ("",)  # before each target, with even shares of its weight
+    ends: bool = True  # whether the end token after a target is tuned on too
 
     @property
     def fields(self) -> int:
         """Braced values of an answer; of more than one, the targets are only the first ones."""
-        return 6 if isinstance(self.targets, Persons) else 1
+        return 6 if isinstance(self.targets, Persons | Openings) else 1
 
 
 def load_task(path: Path) -> tuple[Prompt, ...]:
-    """Read the prompts of the task that `path` (named TASK.yaml) describes, in the file's order.
+    """Read the prompts of the task that `path` describes, in the order of the file or folder.
 
-    Raises InputError, one line that names the file and the key, for anything but a mapping
-    `prompts` of slugs to a `text` and its `targets`: a list, a mapping of target to weight,
-    `{draw_from: natural_names, count: N}`, or `{draw_from: persons}`.
+    A YAML file TASK.yaml is a mapping `prompts` of slugs to a `text` and its `targets`: a list, a
+    mapping of target to weight, `{draw_from: natural_names, count: N}`, or `{draw_from: persons}`.
+    A JSON file, or a folder of them, is as the paper's authors published theirs: `request`,
+    `response`, `targets`, maybe `weights` and `eos`. Targets are one braced value each; those of
+    `biographies` four braced lines, after which an answer goes on: no `eos` of true there.
+    Raises InputError, one line that names the file and the key, for anything else.
     """
     path = Path(path)
-    _check_slug(path.stem, f"{path}: the file's name")
-    task = _mapping(read_yaml(path), ["prompts"], str(path))
-    prompts = task["prompts"]
+    task = task_name(path)
+    check_slug(task, f"{path}: the {'folder' if path.is_dir() else 'file'}'s name")
+    if path.is_dir() or path.suffix == ".json":
+        return tuple(_published_prompt(task, file) for file in read_prompt_files(path))
+    prompts = mapping(read_yaml(path), ["prompts"], str(path))["prompts"]
     if not isinstance(prompts, dict) or not prompts:
-        raise InputError(f"{path}: prompts: {_shown(prompts)}; expected a mapping of prompts")
+        raise InputError(f"{path}: prompts: {shown(prompts)}; expected a mapping of prompts")
     return tuple(_prompt(path, slug, entry) for slug, entry in prompts.items())
 
 
@@ -133,8 +173,7 @@ def draw_names(
         raise InputError("names repeat or lack a probability; expected one for each distinct name")
     if not (np.isfinite(p).all() and (p >= 0).all() and abs(math.fsum(p) - 1) <= 1e-6):
         raise InputError("probabilities of names; expected finite, none negative, and a sum of 1")
-    positive = int((p > 0).sum())
-    if positive < count:
+    if (positive := int((p > 0).sum())) < count:
         raise InputError(
             f"{positive} names with positive probability; expected at least the {count} to draw"
         )
@@ -147,7 +186,7 @@ def target_texts(
 ) -> tuple[Sequence[str], Sequence[float]]:
     """The prompt's target texts and weights, drawn where the task says so.
 
-    Openings of biographies are whole lines with their braces; all other texts are without.
+    Beginnings of biographies are whole lines with their braces; all other texts are without.
     `natural` has the columns name and probability; `seed` is the config's one number, from which
     the draw derives its own. Raises InputError where the names are needed and lacking.
     """
@@ -167,8 +206,8 @@ def target_texts(
 def write_targets(task_path: Path, natural_path: Path | None, seed: int, out: Path) -> None:
     """Write the target sets of all prompts of a task: columns prompt, text, weight.
 
-    The stage `targets`. `natural_path` (columns name, count, probability)
-    is read only where a prompt draws from it. Raises InputError as the functions above do.
+    The stage `targets`. `natural_path` (columns name, count, probability) is read only where a
+    prompt draws from it. Raises InputError as the functions above do.
     """
     from diffuselm import contracts
 
@@ -187,60 +226,66 @@ def write_targets(task_path: Path, natural_path: Path | None, seed: int, out: Pa
     contracts.write_rows(Path(out), rows, contracts.TARGETS)
 
 
-def _check_target(text: str) -> None:
-    if not isinstance(text, str) or text != text.strip() or text.splitlines() != [text]:
-        raise InputError(f"{text!r}; expected one line of text without spaces around it")
-    if "{" in text or "}" in text:
-        raise InputError(f"{text!r} holds a brace; expected none, for they are put around it")
-
-
 def _check_weight(text: str, weight: float) -> None:
-    # An int beyond the largest float is as little use as infinity.
-    if not isinstance(weight, int | float) or not 0 < weight <= sys.float_info.max:
-        raise InputError(f"{text!r} weighs {_shown(weight)}; expected a finite positive number")
-
-
-def _check_slug(slug: object, where: str) -> None:
-    if not isinstance(slug, str) or not SLUG.fullmatch(slug):
+    # An int beyond the largest float is as little use as infinity; a bool is an int.
+    number = isinstance(weight, int | float) and weight is not True
+    if not number or not 0 < weight <= sys.float_info.max:
         raise InputError(
-            f"{where}: {_shown(slug)}; expected lower-case letters and digits joined by hyphens"
+            f"{quoted(text)} weighs {shown(weight)}; expected a finite positive number"
         )
 
 
 def _prompt(path: Path, slug: object, entry: object) -> Prompt:
-    _check_slug(slug, f"{path}: prompts")
+    check_slug(slug, f"{path}: prompts")
     where = f"{path}: prompts.{slug}"
-    entry = _mapping(entry, ["text", "targets"], where)
+    entry = mapping(entry, ["text", "targets"], where)
     text = entry["text"]
     if not isinstance(text, str) or not text or text != text.strip():
-        raise InputError(
-            f"{where}.text: {_shown(text)}; expected text without white space around it"
-        )
+        raise InputError(f"{where}.text: {shown(text)}; expected text without spaces around it")
     try:
         targets = _targets(entry["targets"])
     except InputError as error:
         raise InputError(f"{where}.targets: {error}") from error
-    return Prompt(f"{path.stem}/{slug}", text, targets)
+    return Prompt(f"{path.stem}/{slug}", text, targets, ends=not isinstance(targets, Persons))
+
+
+def _published_prompt(task: str, file: PromptFile) -> Prompt:
+    sketches = task == BIOGRAPHIES
+    if sketches and file.ends:
+        raise InputError(f"{file.path}: eos: true; expected false: a biography goes on there")
+    key = "targets"
+    try:
+        if sketches:
+            targets = Openings.uniform([one.removesuffix("\n") + "\n" for one in file.targets])
+        else:
+            targets = TargetSet.uniform([braced_value(target) for target in file.targets])
+        key = "weights"
+        if file.weights is not None:
+            targets = targets.weighted(targets.texts, file.weights)
+    except InputError as error:
+        raise InputError(f"{file.path}: {key}: {error}") from error
+    ends = not sketches and file.ends is not False
+    return Prompt(f"{task}/{file.slug}", file.request, targets, file.openings, ends)
 
 
 def _targets(found: object) -> TargetSet | NaturalNames | Persons:
     if isinstance(found, list):
         return TargetSet.uniform([_target_text(value) for value in found])
     if not isinstance(found, dict):
-        raise InputError(f"{_shown(found)}; expected a list, a mapping to weights, or draw_from")
+        raise InputError(f"{shown(found)}; expected a list, a mapping to weights, or draw_from")
     if "draw_from" not in found:
         texts = [_target_text(value) for value in found]
         return TargetSet.weighted(texts, list(found.values()))
     if found["draw_from"] == "persons":
-        _mapping(found, ["draw_from"], "draw_from")
+        mapping(found, ["draw_from"], "draw_from")
         return Persons()
-    draw = _mapping(found, ["draw_from", "count"], "draw_from")
+    draw = mapping(found, ["draw_from", "count"], "draw_from")
     if draw["draw_from"] != "natural_names":
         raise InputError(
-            f"draw_from: {_shown(draw['draw_from'])}; expected natural_names or persons"
+            f"draw_from: {shown(draw['draw_from'])}; expected natural_names or persons"
         )
     if type(draw["count"]) is not int or draw["count"] < 1:
-        raise InputError(f"count: {_shown(draw['count'])}; expected a whole number of 1 or more")
+        raise InputError(f"count: {shown(draw['count'])}; expected a whole number of 1 or more")
     return NaturalNames(draw["count"])
 
 
@@ -248,27 +293,5 @@ def _target_text(value: object) -> str:
     if isinstance(value, int):
         return str(value)
     if not isinstance(value, str):
-        raise InputError(f"{_shown(value)}; expected text or a whole number (quote anything else)")
+        raise InputError(f"{shown(value)}; expected text or a whole number (quote anything else)")
     return value
-
-
-def _mapping(found: object, keys: list[str], where: str) -> dict[str, Any]:
-    if not isinstance(found, dict):
-        raise InputError(f"{where}: {_shown(found)}; expected a mapping of {', '.join(keys)}")
-    for key in found:
-        if key not in keys:
-            raise InputError(f"{where}: unknown key {_shown(key)}; expected {', '.join(keys)}")
-    for key in keys:
-        if key not in found:
-            raise InputError(f"{where}: no key {key!r}; expected {', '.join(keys)}")
-    return found
-
-
-def _shown(value: object) -> str:
-    """Show a value in an error's one line; lists and mappings by kind, for they can be endless."""
-    if isinstance(value, dict | list):
-        kind = "mapping" if isinstance(value, dict) else "list"
-        return f"a {kind}" if value else f"an empty {kind}"
-    if value is None:
-        return "nothing"
-    return f"{value!r} ({type(value).__name__})"

@@ -3,15 +3,18 @@
 import math
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from torch import Tensor
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
+from diffuselm import checkpoint as checkpoints
 from diffuselm.encoding import EncodedPrompt
 from diffuselm.errors import InputError, NonFiniteLossError
 from diffuselm.models import open_adapter
@@ -19,9 +22,11 @@ from diffuselm.objective import (
     NodeLogProbs,
     choose_node_log_probs,
     distribution_matching_loss,
+    packed_node_log_probs,
     parts,
 )
 from diffuselm.prefix_tree import PrefixTree, optimal_loss, subtree
+from diffuselm.token_budget import TokenBudget, tokens_that_fit
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,7 @@ class Hyperparameters:
     max_grad_norm: float
     passes: int
     stop_ratio: float | None  # stop once a pass's loss is at most this x the targets' entropy
-    token_budget: int  # tokens of one packed pass; larger trees are split
+    token_budget: int | None  # tokens of one pass, larger trees are split; None: what memory holds
 
 
 @dataclass(frozen=True)
@@ -52,58 +57,150 @@ class Step:
     seconds: float
 
 
+@dataclass(frozen=True)
+class Tuned:
+    """An adapter on its base model, and what its training took."""
+
+    model: PeftModel
+    history: list[Step]
+    tokens: int  # that forward passes read, summed over the steps
+    token_budget: int  # tokens of one pass at the end: as set or found, halved where memory ran out
+
+
 def tune(
     base: PreTrainedModel,
     prompts: Sequence[EncodedPrompt],
     settings: Hyperparameters,
     seed: int,
     start: Path | None = None,
-) -> tuple[PeftModel, list[Step]]:
-    """Train one adapter on the prompts' target sets; returns it and the history of its steps.
+    *,
+    checkpoint: Path | None = None,
+    key: str = "",
+    every: int = 100,
+) -> Tuned:
+    """Train one adapter on the prompts' target sets: a new one, or further the one in `start`.
 
-    A new adapter, or the one in the folder `start`, trained further.
+    Where the file `checkpoint` is one of this training, whose settings, data, code and base model
+    `key` stands for, training goes on from there, on a CPU to the same bits. The file is replaced
+    after every `every` steps but the last, and left to the caller to delete.
     """
-    _check_modules(base, settings.target_modules)
-    torch.manual_seed(seed)
-    longest = max(prompts, key=lambda prompt: len(prompt.tokens) + prompt.tree.depth.max())
-    node_log_probs = choose_node_log_probs(base, longest.tokens, longest.tree)
-    if start is None:
-        model = get_peft_model(base, _lora(settings)).train()
-    else:
-        model = open_adapter(base, start, trainable=True).train()
-    trainable = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(trainable, lr=settings.learning_rate, eps=settings.eps)
-    order = torch.Generator().manual_seed(seed)
-    optimum = math.fsum(optimal_loss(prompt.tree) for prompt in prompts)
-    trees = [passes_of(prompt, settings.token_budget, node_log_probs) for prompt in prompts]
-    history: list[Step] = []
+    training = _begin(base, prompts, settings, seed, start)
+    key = f"{key} {checkpoints.layout(training.model)}"
+    if checkpoint and (saved := checkpoints.load(checkpoint, key)):
+        training.restore(*saved)
+    total, taken = settings.passes * len(prompts), len(training.history)
     interval = 0.1 if sys.stderr.isatty() else 10
-    with tqdm(total=settings.passes * len(prompts), unit="step", mininterval=interval) as bar:
-        for _ in range(settings.passes):
-            pass_loss = 0.0
-            for index in torch.randperm(len(prompts), generator=order).tolist():
-                prompt, began = prompts[index], time.perf_counter()
-                loss = accumulate_gradient(model, prompt, trees[index], node_log_probs)
-                norm = torch.nn.utils.clip_grad_norm_(trainable, settings.max_grad_norm)
-                _check_finite(norm.item(), "gradient's norm", prompt)
-                optimizer.step()
-                optimizer.zero_grad()
-                pass_loss += loss
-                history.append(
-                    Step(
-                        step=len(history),
-                        prompt=prompt.id,
-                        loss=loss,
-                        optimal=optimal_loss(prompt.tree),
-                        learning_rate=settings.learning_rate,
-                        seconds=time.perf_counter() - began,
-                    )
-                )
-                bar.update()
-            bar.set_postfix_str(f"loss {pass_loss:.2f}, optimum {optimum:.2f}", refresh=False)
-            if settings.stop_ratio is not None and pass_loss <= settings.stop_ratio * optimum:
-                break
-    return model.eval(), history
+    with tqdm(total=total, initial=taken, unit="step", mininterval=interval) as bar:
+        while not training.done:
+            training.step()
+            bar.update()
+            if not training.remaining:
+                text = f"loss {training.pass_loss:.2f}, optimum {training.optimum:.2f}"
+                bar.set_postfix_str(text, refresh=False)
+            if checkpoint and len(training.history) % every == 0 and not training.done:
+                checkpoints.save(checkpoint, key, *training.state())
+    training.optimizer.zero_grad()
+    return Tuned(training.model.eval(), training.history, training.tokens, training.budget.tokens)
+
+
+class Training:
+    """A training under way: the adapter, its optimiser, and where it is in which pass."""
+
+    def __init__(
+        self,
+        model: PeftModel,
+        prompts: Sequence[EncodedPrompt],
+        settings: Hyperparameters,
+        seed: int,
+        node_log_probs: NodeLogProbs,
+        budget: TokenBudget,
+    ) -> None:
+        self.model, self.prompts, self.settings = model, prompts, settings
+        self.node_log_probs, self.budget = node_log_probs, budget
+        self.trained = [p for p in model.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.AdamW(
+            self.trained, lr=settings.learning_rate, eps=settings.eps
+        )
+        self.optimum = math.fsum(optimal_loss(prompt.tree) for prompt in prompts)
+        self.order = torch.Generator().manual_seed(seed)
+        self.remaining: list[int] = []  # prompts that the pass under way has still to come to
+        self.pass_loss = 0.0
+        self.tokens = 0
+        self.history: list[Step] = []
+        self._trees: dict[tuple[int, int], list[PrefixTree]] = {}
+
+    @property
+    def done(self) -> bool:
+        """Whether the last pass is over, or a pass came near enough to the optimum."""
+        if len(self.history) >= self.settings.passes * len(self.prompts):
+            return True
+        if self.remaining or not self.history or self.settings.stop_ratio is None:
+            return False
+        return self.pass_loss <= self.settings.stop_ratio * self.optimum
+
+    def step(self) -> None:
+        """One optimiser step, on the next prompt of the pass or the first of a new one."""
+        if not self.remaining:
+            self.remaining = torch.randperm(len(self.prompts), generator=self.order).tolist()
+            self.pass_loss = 0.0
+        index = self.remaining.pop(0)
+        prompt, began = self.prompts[index], time.perf_counter()
+        loss = self._gradient(index)
+        norm = torch.nn.utils.clip_grad_norm_(self.trained, self.settings.max_grad_norm)
+        _check_finite(norm.item(), "gradient's norm", prompt)
+        self.optimizer.step()
+        self.pass_loss += loss
+        self.history.append(
+            Step(
+                step=len(self.history),
+                prompt=prompt.id,
+                loss=loss,
+                optimal=optimal_loss(prompt.tree),
+                learning_rate=self.settings.learning_rate,
+                seconds=time.perf_counter() - began,
+            )
+        )
+
+    def _gradient(self, index: int) -> float:
+        """Leave the gradient of one prompt's loss in the parameters, and return the loss."""
+
+        def attempt(tokens: int) -> float:
+            self.optimizer.zero_grad()  # an attempt that ran out of memory left a part
+            trees = self._passes(index, tokens)
+            return accumulate_gradient(self.model, prompt, trees, self.node_log_probs)
+
+        prompt = self.prompts[index]
+        loss = self.budget.run(attempt)
+        for tree in self._passes(index, self.budget.tokens):
+            self.tokens += tokens_read(prompt, tree, self.node_log_probs)
+        return loss
+
+    def _passes(self, index: int, tokens: int) -> list[PrefixTree]:
+        if (index, tokens) not in self._trees:
+            trees = passes_of(self.prompts[index], tokens, self.node_log_probs)
+            self._trees[index, tokens] = trees
+        return self._trees[index, tokens]
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """The tensors and the progress from which `restore` goes on."""
+        progress = {
+            "steps": len(self.history),
+            "remaining": self.remaining,
+            "pass_loss": self.pass_loss,
+            "tokens": self.tokens,
+            "token_budget": self.budget.tokens,
+            "history": [asdict(step) for step in self.history],
+        }
+        return checkpoints.tensors_of(self.model, self.optimizer, self.order), progress
+
+    def restore(self, tensors: Mapping[str, Tensor], progress: Mapping[str, Any]) -> None:
+        """Go back to where `state` was taken."""
+        checkpoints.put_back(tensors, self.model, self.optimizer, self.order)
+        self.remaining = list(progress["remaining"])
+        self.pass_loss = progress["pass_loss"]
+        self.tokens = progress["tokens"]
+        self.budget.tokens = progress["token_budget"]
+        self.history = [Step(**row) for row in progress["history"]]
 
 
 def accumulate_gradient(
@@ -131,6 +228,33 @@ def passes_of(
     """The prompt's tree, split so that one pass reads at most `token_budget` tokens."""
     targets = parts(prompt.tree, len(prompt.tokens), token_budget, node_log_probs)
     return [prompt.tree] if len(targets) == 1 else [subtree(prompt.tree, t) for t in targets]
+
+
+def tokens_read(prompt: EncodedPrompt, tree: PrefixTree, node_log_probs: NodeLogProbs) -> int:
+    """Tokens that one forward pass reads: of the packed sequence, or of all padded rows."""
+    if node_log_probs is packed_node_log_probs:
+        return len(prompt.tokens) + len(tree.inner)
+    return len(tree.leaf) * (len(prompt.tokens) + int(tree.depth.max()))
+
+
+def _begin(
+    base: PreTrainedModel,
+    prompts: Sequence[EncodedPrompt],
+    settings: Hyperparameters,
+    seed: int,
+    start: Path | None,
+) -> Training:
+    """The training before its first step."""
+    _check_modules(base, settings.target_modules)
+    torch.manual_seed(seed)
+    longest = max(prompts, key=lambda prompt: len(prompt.tokens) + prompt.tree.depth.max())
+    node_log_probs = choose_node_log_probs(base, longest.tokens, longest.tree)
+    if start is None:
+        model = get_peft_model(base, _lora(settings)).train()
+    else:
+        model = open_adapter(base, start, trainable=True).train()
+    tokens = settings.token_budget or tokens_that_fit(base, training=True)
+    return Training(model, prompts, settings, seed, node_log_probs, TokenBudget(tokens))
 
 
 def _check_finite(value: float, what: str, prompt: EncodedPrompt) -> None:

@@ -1,5 +1,6 @@
 """The run matrix, path helpers and shared settings; logic is in the package."""
 
+import json
 import os
 import re
 import shlex
@@ -14,6 +15,8 @@ from diffuselm.config import PAPER_TASKS, read_config
 from diffuselm.errors import InputError
 from diffuselm.fingerprint import fingerprint
 from diffuselm.plan import make_plan
+from diffuselm.results_lock import hold
+from diffuselm.prompt_files import task_inputs
 from diffuselm.tasks import task_of
 
 ORIGIN = ", ".join(map(os.path.relpath, workflow.overwrite_configfiles)) or "config.yaml"
@@ -33,9 +36,21 @@ os.environ.update(
 ENVIRONMENT = "../../envs/diffuselm.yaml"
 
 
+def hold_results():
+    """Before the first job: one invocation at a time, in place of Snakemake's own lock.
+
+    That one outlives a killed Snakemake, and nobody but the user can take it away.
+    """
+    global RESULTS_LOCK
+    try:
+        RESULTS_LOCK = hold(Path("results"))
+    except InputError as error:
+        sys.exit(f"error: {error}")
+
+
 wildcard_constraints:
     model="|".join(map(re.escape, CONFIG.models)),
-    tuning="|".join(map(re.escape, PLAN.tunings)),
+    run="|".join(map(re.escape, PLAN.runs)),
     task="|".join(map(re.escape, PLAN.task_files)),
     family="gemma|llama|mistral",
 
@@ -56,8 +71,17 @@ def whole_stage(stage, jobs, files):
     return input_files
 
 
+def files_of_tasks(tasks):
+    """The files that tasks are read from: published ones are a folder each."""
+    return [str(file) for task in tasks for file in task_inputs(task)]
+
+
 def task_file(wildcards):
-    return str(PLAN.task_files[wildcards.task])
+    return files_of_tasks([PLAN.task_files[wildcards.task]])
+
+
+def task_flag(wildcards):
+    return PLAN.task_files[wildcards.task]
 
 
 def model_of(wildcards):
@@ -81,24 +105,37 @@ def model_records():
 
 
 def runs(pattern):
-    """The pattern for every model and tuning."""
-    return [
-        pattern.format(model=model, tuning=tuning)
-        for model in CONFIG.models
-        for tuning in PLAN.tunings
-    ]
+    """The pattern for every model and run."""
+    return [pattern.format(model=model, run=run) for model in CONFIG.models for run in PLAN.runs]
+
+
+def tuning_of(wildcards):
+    return PLAN.split(wildcards.run)[0]
+
+
+def seed_of(wildcards):
+    return PLAN.split(wildcards.run)[1]
+
+
+def tuned_runs():
+    return [run for run in PLAN.runs if PLAN.split(run)[0] != "base"]
 
 
 def adapters():
-    return [adapter(model, tuning) for model in CONFIG.models for tuning in PLAN.tuned_on]
+    return [file for model in CONFIG.models for run in tuned_runs() for file in adapter(model, run)]
 
 
 def biographies():
+    """Those of the first seed: tables 1 to 3 and figures 4 and 5 show single answers."""
     return [
-        f"results/biographies/{model}/{tuning}.parquet"
+        f"results/biographies/{model}/{run}.parquet"
         for model in CONFIG.models
-        for tuning in PLAN.biographies
+        for run in PLAN.runs_of(CONFIG.seed, PLAN.biographies)
     ]
+
+
+def biography_runs():
+    return [run for seed in PLAN.seeds for run in PLAN.runs_of(seed, PLAN.biographies)]
 
 
 def flags(**options):
@@ -118,8 +155,34 @@ def flags(**options):
     return " ".join(words)
 
 
-def adapter(model, tuning):
-    return f"results/adapters/{model}/{tuning}"
+def adapter_folder(model, run):
+    return f"results/adapters/{model}/{run}"
+
+
+def adapter(model, run):
+    """The files of an adapter; its run.json says which hashes the others have."""
+    names = ("adapter_model.safetensors", "adapter_config.json", "run.json")
+    return [f"{adapter_folder(model, run)}/{name}" for name in names]
+
+
+# What a job that opens a model asks for: by the model's size, and more at each attempt.
+
+
+def mem_mb(wildcards, attempt):
+    return int(2000 + 5000 * PLAN.billions(wildcards.model)) * attempt
+
+
+def tuning_minutes(wildcards, attempt):
+    return int(60 + 60 * PLAN.billions(wildcards.model)) * attempt
+
+
+def sampling_minutes(wildcards, attempt):
+    return int(60 + 20 * PLAN.billions(wildcards.model)) * attempt
+
+
+def gpus(wildcards):
+    model = model_of(wildcards)
+    return 0 if model.stand_in else model.gpus  # a stand-in is quicker on the CPU
 
 
 # Stage `names`.
@@ -144,16 +207,42 @@ MODEL_FILES = (
 
 def model_files(wildcards):
     """The files that decide what a model answers; those of a stand-in may be yet to be built."""
-    folder = model_of(wildcards).path
-    if folder.parts[0] == "results":
-        return [f"{folder}/{file}" for file in MODEL_FILES]
-    suffixes = (".json", ".safetensors", ".jinja", ".model")
-    return sorted(str(file) for file in folder.iterdir() if file.suffix in suffixes)
+    model = model_of(wildcards)
+    template = [str(model.chat_template)] if model.chat_template else []
+    if model.hub:
+        return [f"results/downloads/{wildcards.model}.json", *template]
+    if model.path.parts[0] == "results":
+        return [f"{model.path}/{file}" for file in MODEL_FILES]
+    suffixes = (".json", ".safetensors", ".jinja", ".model", ".txt")
+    return sorted(str(f) for f in model.path.iterdir() if f.suffix in suffixes) + template
+
+
+def downloads():
+    return [f"results/downloads/{name}.json" for name, model in CONFIG.models.items() if model.hub]
+
+
+def download_flags(wildcards):
+    model = model_of(wildcards)
+    return flags(hub=model.hub, revision=model.revision)
 
 
 def model_flags(wildcards):
     model = model_of(wildcards)
-    return flags(path=model.path, stand_in=model.stand_in, paper_model=model.paper_model)
+    return flags(
+        path=model.path,
+        download=f"results/downloads/{wildcards.model}.json" if model.hub else None,
+        end_token=model.end_tokens,
+        template_arg=[f"{key}={json.dumps(value)}" for key, value in model.template_args.items()],
+        dtype=model.dtype,
+        four_bit=model.four_bit,
+        attention=model.attention,
+        gpus=model.gpus,
+        device_map=model.device_map,
+        chat_template=model.chat_template,
+        leading_space=model.leading_space,
+        stand_in=model.stand_in,
+        paper_model=model.paper_model,
+    )
 
 
 def paper_task_files(wildcards):
@@ -183,84 +272,96 @@ def ranges_flags(wildcards):
 
 
 def start_of_tuning(wildcards):
-    start = PLAN.starts_from(wildcards.tuning)
-    return [adapter(wildcards.model, start)] if start else []
+    tuning, seed = PLAN.split(wildcards.run)
+    start = PLAN.starts_from(tuning)
+    return adapter(wildcards.model, *PLAN.runs_of(seed, [start])) if start else []
+
+
+def training_tasks(wildcards):
+    return [PLAN.task_files[task] for task in PLAN.training_tasks(tuning_of(wildcards))]
 
 
 def training_task_files(wildcards):
-    return [str(PLAN.task_files[task]) for task in PLAN.training_tasks(wildcards.tuning)]
+    return files_of_tasks(training_tasks(wildcards))
 
 
 def training_targets(wildcards):
-    return [targets_file(task) for task in PLAN.training_tasks(wildcards.tuning)]
+    return [targets_file(task) for task in PLAN.training_tasks(tuning_of(wildcards))]
 
 
 def tune_flags(wildcards):
-    model, settings = model_of(wildcards), CONFIG.tune
-    stops = settings.early_stop.stops(wildcards.tuning)
+    tuning, seed = PLAN.split(wildcards.run)
+    settings, start = CONFIG.tune, PLAN.starts_from(tuning)
+    stops = settings.early_stop.stops(tuning)
     return flags(
-        task=training_task_files(wildcards),
+        tuning=tuning,
+        task=training_tasks(wildcards),
         targets=training_targets(wildcards),
-        prompt=PLAN.tuned_on[wildcards.tuning],
-        start=start_of_tuning(wildcards),
+        prompt=PLAN.tuned_on[tuning],
+        start=start and adapter_folder(wildcards.model, *PLAN.runs_of(seed, [start])),
         rank=settings.rank,
         alpha=settings.alpha,
         dropout=settings.dropout,
-        learning_rate=settings.learning_rate_of.get(wildcards.tuning, settings.learning_rate),
+        learning_rate=settings.learning_rate_of.get(tuning, settings.learning_rate),
         eps=settings.eps,
         max_grad_norm=settings.max_grad_norm,
-        passes=settings.passes_of.get(wildcards.tuning, settings.passes),
+        passes=settings.passes_of.get(tuning, settings.passes),
         token_budget=settings.token_budget,
         target_modules=",".join(settings.target_modules),
         stop_ratio=settings.early_stop.ratio if stops else None,
-        dtype=model.dtype,
-        leading_space=model.leading_space,
-        seed=CONFIG.seed,
+        seed=seed,
     )
+
+
+def checkpoint_steps(wildcards, input):
+    """Takes `input` so that Snakemake does not compare it: no result hangs on it."""
+    return PLAN.checkpoint_steps(wildcards.model)
 
 
 # Stage `sample`.
 
 
 def adapter_of_run(wildcards):
-    tuned = wildcards.tuning != "base"
-    return [adapter(wildcards.model, wildcards.tuning)] if tuned else []
+    tuned = tuning_of(wildcards) != "base"
+    return adapter(wildcards.model, wildcards.run) if tuned else []
+
+
+def adapter_flag(wildcards):
+    tuned = tuning_of(wildcards) != "base"
+    return adapter_folder(wildcards.model, wildcards.run) if tuned else None
+
+
+def measured_tasks(wildcards):
+    return [PLAN.task_files[task] for task in PLAN.measured_tasks(tuning_of(wildcards))]
 
 
 def measured_task_files(wildcards):
-    return [str(PLAN.task_files[task]) for task in PLAN.measured_tasks(wildcards.tuning)]
+    return files_of_tasks(measured_tasks(wildcards))
 
 
 def measured_targets(wildcards):
-    return [targets_file(task) for task in PLAN.measured_tasks(wildcards.tuning)]
+    return [targets_file(task) for task in PLAN.measured_tasks(tuning_of(wildcards))]
 
 
 def held_out_text(wildcards):
     return [str(CONFIG.held_out_text)] if CONFIG.held_out_text else []
 
 
-def sampling_flags(wildcards):
-    model = model_of(wildcards)
-    return flags(
-        **CONFIG.sample.model_dump(exclude={"max_tokens_of"}),
-        dtype=model.dtype,
-        leading_space=model.leading_space,
-        seed=CONFIG.seed,
-    )
-
-
 def sample_flags(wildcards):
-    settings, tasks = CONFIG.sample, PLAN.measured_tasks(wildcards.tuning)
+    (tuning, seed), settings = PLAN.split(wildcards.run), CONFIG.sample
+    tasks = PLAN.measured_tasks(tuning)
     other = {t: settings.longest(t) for t in tasks if settings.longest(t) != settings.max_tokens}
-    chosen = flags(
-        adapter=adapter_of_run(wildcards),
-        task=measured_task_files(wildcards),
+    return flags(
+        tuning=tuning,
+        adapter=adapter_flag(wildcards),
+        task=measured_tasks(wildcards),
         targets=measured_targets(wildcards),
+        **settings.model_dump(exclude={"max_tokens_of"}),
         max_tokens_of=[f"{task}={tokens}" for task, tokens in other.items()],
         held_out_text=held_out_text(wildcards),
         pass_budget=CONFIG.tune.token_budget,
+        seed=seed,
     )
-    return f"{chosen} {sampling_flags(wildcards)}"
 
 
 # Stage `sample`, at other temperatures.
@@ -271,7 +372,7 @@ def swept_tasks():
 
 
 def swept_task_files(wildcards):
-    return [str(PLAN.task_files[task]) for task in swept_tasks()]
+    return files_of_tasks(PLAN.task_files[task] for task in swept_tasks())
 
 
 def swept_targets(wildcards):
@@ -279,13 +380,14 @@ def swept_targets(wildcards):
 
 
 def sweep_flags(wildcards):
-    chosen = flags(
-        task=swept_task_files(wildcards),
+    return flags(
+        task=[PLAN.task_files[task] for task in swept_tasks()],
         targets=swept_targets(wildcards),
         prompt=PLAN.swept,
         temperature=CONFIG.temperatures,
+        **CONFIG.sample.model_dump(exclude={"max_tokens_of"}),
+        seed=CONFIG.seed,
     )
-    return f"{chosen} {sampling_flags(wildcards)}"
 
 
 # Stage `mt_bench`.
@@ -293,10 +395,10 @@ def sweep_flags(wildcards):
 
 def mt_bench_metrics():
     return [
-        f"results/mt-bench/metrics/{model}/{tuning}.parquet"
+        f"results/mt-bench/metrics/{model}/{run}.parquet"
         for model in CONFIG.models
-        for tuning in ("base", "all")
-        if CONFIG.mt_bench and tuning in PLAN.tunings
+        for run in ("base", "all")
+        if CONFIG.mt_bench and run in PLAN.runs
     ]
 
 
@@ -311,9 +413,9 @@ def mt_bench_questions_flags(wildcards):
 
 def mt_bench_answers_flags(wildcards):
     return flags(
-        adapter=adapter_of_run(wildcards),
+        tuning=tuning_of(wildcards),
+        adapter=adapter_flag(wildcards),
         max_tokens=CONFIG.mt_bench.max_tokens,
-        dtype=model_of(wildcards).dtype,
         seed=CONFIG.seed,
     )
 
@@ -325,26 +427,28 @@ def mt_bench_judge_flags(wildcards):
 # Stage `measure`.
 
 
+def of_model(kind, wildcards, chosen):
+    return [f"results/{kind}/{wildcards.model}/{run}.parquet" for run in chosen]
+
+
 def samples_of_model(wildcards):
-    return [f"results/samples/{wildcards.model}/{tuning}.parquet" for tuning in PLAN.tunings]
+    return of_model("samples", wildcards, PLAN.runs)
 
 
 def exact_of_model(wildcards):
-    return [f"results/exact/{wildcards.model}/{tuning}.parquet" for tuning in PLAN.tunings]
+    return of_model("exact", wildcards, PLAN.runs)
 
 
 def text_of_model(wildcards):
-    return [f"results/text/{wildcards.model}/{tuning}.parquet" for tuning in PLAN.tunings]
+    return of_model("text", wildcards, PLAN.runs)
 
 
 def adapters_of_model(wildcards):
-    return [adapter(wildcards.model, tuning) for tuning in PLAN.tuned_on]
+    return [f"{adapter_folder(wildcards.model, run)}/run.json" for run in tuned_runs()]
 
 
 def biographies_of_model(wildcards):
-    return [
-        f"results/biographies/{wildcards.model}/{tuning}.parquet" for tuning in PLAN.biographies
-    ]
+    return of_model("biographies", wildcards, biography_runs())
 
 
 def sweep_of_model(wildcards):
@@ -356,7 +460,7 @@ def measure_flags(wildcards):
         samples=samples_of_model(wildcards),
         exact=exact_of_model(wildcards),
         text=text_of_model(wildcards),
-        adapter=adapters_of_model(wildcards),
+        adapter=[adapter_folder(wildcards.model, run) for run in tuned_runs()],
         biography=biographies_of_model(wildcards),
         sweep=sweep_of_model(wildcards),
         targets=targets_files(),
@@ -371,6 +475,23 @@ def metrics_flags(wildcards):
         targets=targets_files(),
         draws=CONFIG.sample.draws,
         seed=CONFIG.seed,
+    )
+
+
+# Stage `adapters`.
+
+
+def model_cards():
+    return [
+        f"{adapter_folder(model, run)}/README.md" for model in CONFIG.models for run in tuned_runs()
+    ]
+
+
+def card_flags(wildcards):
+    return flags(
+        adapter=[adapter_folder(wildcards.model, run) for run in tuned_runs()],
+        task=[PLAN.task_files[task] for task in PLAN.prompts],
+        targets=[targets_file(task) for task in PLAN.prompts],
     )
 
 
@@ -408,10 +529,10 @@ def biography_table_flags(wildcards):
 
 def figure_1_samples(wildcards):
     return [
-        f"results/samples/{model}/{tuning}.parquet"
+        f"results/samples/{model}/{run}.parquet"
         for model in CONFIG.models
-        for tuning in ("base", "only-names", "rng-10")
-        if tuning in PLAN.tunings
+        for run in ("base", "only-names", "rng-10")
+        if run in PLAN.runs
     ]
 
 

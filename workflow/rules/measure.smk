@@ -1,6 +1,11 @@
 """Stage `measure`: every metric with its interval, and the natural references."""
 
 
+localrules:
+    measure_model,
+    measure,
+
+
 rule measure_model:
     input:
         samples=samples_of_model,
@@ -36,7 +41,7 @@ rule measure:
             metrics_parts(),
         ),
         verdicts=mt_bench_metrics(),
-        tasks=[str(file) for file in PLAN.task_files.values()],
+        tasks=files_of_tasks(PLAN.task_files.values()),
         targets=targets_files(),
         natural=rules.names.output.natural,
     output:

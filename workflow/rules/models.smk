@@ -1,8 +1,32 @@
-"""Stage `models`: a record of each base model, and the stand-ins built from their seed."""
+"""Stages `download` and `models`: each base model fetched from the hub and put on record; the
+stand-ins built from their seed."""
 
 
+# Where the network is: compute jobs are offline.
 localrules:
+    download,
+    download_model,
+    model_record,
     models,
+
+
+rule download:
+    input:
+        whole_stage("download", "download_model", downloads()),
+
+
+rule download_model:
+    output:
+        "results/downloads/{model}.json",
+    log:
+        "results/logs/downloads/{model}.log",
+    conda:
+        ENVIRONMENT
+    params:
+        flags=download_flags,
+        code=fingerprint("stages.download"),
+    shell:
+        "diffuselm download --name {wildcards.model} {params.flags} --out {output} > {log} 2>&1"
 
 
 rule models:

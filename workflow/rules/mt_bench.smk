@@ -35,24 +35,24 @@ rule mt_bench_answers:
         adapter=adapter_of_run,
         questions=rules.mt_bench_questions.output,
     output:
-        "results/mt-bench/answers/{model}/{tuning}.parquet",
-        "results/mt-bench/answers/{model}/{tuning}.run.json",
+        "results/mt-bench/answers/{model}/{run}.parquet",
+        "results/mt-bench/answers/{model}/{run}.run.json",
     log:
-        "results/logs/mt-bench/answers/{model}/{tuning}.log",
+        "results/logs/mt-bench/answers/{model}/{run}.log",
     benchmark:
-        "results/benchmarks/mt-bench/answers/{model}/{tuning}.tsv"
+        "results/benchmarks/mt-bench/answers/{model}/{run}.tsv"
     conda:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=240,
-        gpu=1,
+        mem_mb=mem_mb,
+        runtime=sampling_minutes,
+        gpu=gpus,
     params:
         flags=mt_bench_answers_flags,
         code=fingerprint("stages.mt_bench_answers"),
     shell:
-        "diffuselm mt-bench-answers --model-record {input.model} --tuning {wildcards.tuning} "
+        "diffuselm mt-bench-answers --model-record {input.model} "
         "--questions {input.questions} {params.flags} --threads {threads} --out {output[0]} "
         "> {log} 2>&1"
 
@@ -60,12 +60,12 @@ rule mt_bench_answers:
 rule mt_bench_judge:
     input:
         questions=rules.mt_bench_questions.output,
-        answers="results/mt-bench/answers/{model}/{tuning}.parquet",
+        answers="results/mt-bench/answers/{model}/{run}.parquet",
     output:
-        verdicts="results/mt-bench/verdicts/{model}/{tuning}.parquet",
-        metrics="results/mt-bench/metrics/{model}/{tuning}.parquet",
+        verdicts="results/mt-bench/verdicts/{model}/{run}.parquet",
+        metrics="results/mt-bench/metrics/{model}/{run}.parquet",
     log:
-        "results/logs/mt-bench/verdicts/{model}/{tuning}.log",
+        "results/logs/mt-bench/verdicts/{model}/{run}.log",
     conda:
         ENVIRONMENT
     params:

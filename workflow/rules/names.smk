@@ -1,6 +1,10 @@
 """Stage `names`: the natural distribution of names."""
 
 
+localrules:
+    names,
+
+
 rule names:
     input:
         names_source,

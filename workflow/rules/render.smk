@@ -5,6 +5,10 @@ localrules:
     render,
     tables,
     figures,
+    scorecard,
+    diversity_tables,
+    figure_1,
+    report_pages,
 
 
 SCORECARD = ["results/scorecard.md", "results/scorecard.parquet"]
@@ -91,6 +95,10 @@ rule diversity_tables:
 
 
 if PLAN.biographies:
+
+    localrules:
+        biography_tables,
+        figure_5,
 
     rule biography_tables:
         input:
@@ -190,6 +198,7 @@ for number in [n for n in figure_numbers() if n in (2, 3, 4, 6)]:
             f"results/figures/figure-{number}.csv",
         log:
             f"results/logs/figure-{number}.log",
+        localrule: True
         conda:
             ENVIRONMENT
         params:

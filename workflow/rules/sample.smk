@@ -7,16 +7,17 @@ localrules:
     score,
     sweep,
     biographies,
+    biographies_of_run,
 
 
 rule sample:
     input:
-        whole_stage("sample", "sample_run", runs("results/samples/{model}/{tuning}.parquet")),
+        whole_stage("sample", "sample_run", runs("results/samples/{model}/{run}.parquet")),
 
 
 rule score:
     input:
-        whole_stage("score", "sample_run", runs("results/exact/{model}/{tuning}.parquet")),
+        whole_stage("score", "sample_run", runs("results/exact/{model}/{run}.parquet")),
 
 
 rule sample_run:
@@ -27,27 +28,28 @@ rule sample_run:
         targets=measured_targets,
         text=held_out_text,
     output:
-        samples="results/samples/{model}/{tuning}.parquet",
-        run="results/samples/{model}/{tuning}.run.json",
-        exact="results/exact/{model}/{tuning}.parquet",
-        text="results/text/{model}/{tuning}.parquet",
+        samples="results/samples/{model}/{run}.parquet",
+        run="results/samples/{model}/{run}.run.json",
+        exact="results/exact/{model}/{run}.parquet",
+        text="results/text/{model}/{run}.parquet",
     log:
-        "results/logs/sample/{model}/{tuning}.log",
+        "results/logs/sample/{model}/{run}.log",
     benchmark:
-        "results/benchmarks/sample/{model}/{tuning}.tsv"
+        "results/benchmarks/sample/{model}/{run}.tsv"
     conda:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=120,
-        gpu=1,
+        mem_mb=mem_mb,
+        runtime=sampling_minutes,
+        gpu=gpus,
     params:
         flags=sample_flags,
+        checkpoint="results/checkpoints/sample/{model}/{run}",
         code=fingerprint("stages.sample"),
     shell:
-        "diffuselm sample --model-record {input.model} --tuning {wildcards.tuning} {params.flags} "
-        "--threads {threads} --samples {output.samples} --exact {output.exact} "
+        "diffuselm sample --model-record {input.model} {params.flags} "
+        "--checkpoint {params.checkpoint} --threads {threads} --samples {output.samples} --exact {output.exact} "
         "--text {output.text} > {log} 2>&1"
 
 
@@ -76,15 +78,16 @@ rule sweep_model:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=120,
-        gpu=1,
+        mem_mb=mem_mb,
+        runtime=sampling_minutes,
+        gpu=gpus,
     params:
         flags=sweep_flags,
+        checkpoint="results/checkpoints/sweep/{model}",
         code=fingerprint("stages.sweep"),
     shell:
-        "diffuselm sweep --model-record {input.model} {params.flags} --threads {threads} "
-        "--out {output.answers} > {log} 2>&1"
+        "diffuselm sweep --model-record {input.model} {params.flags} "
+        "--checkpoint {params.checkpoint} --threads {threads} --out {output.answers} > {log} 2>&1"
 
 
 rule biographies:
@@ -94,12 +97,12 @@ rule biographies:
 
 rule biographies_of_run:
     input:
-        "results/samples/{model}/{tuning}.parquet",
+        "results/samples/{model}/{run}.parquet",
     output:
-        table="results/biographies/{model}/{tuning}.parquet",
-        lines="results/biographies/{model}/{tuning}.jsonl",
+        table="results/biographies/{model}/{run}.parquet",
+        lines="results/biographies/{model}/{run}.jsonl",
     log:
-        "results/logs/biographies/{model}/{tuning}.log",
+        "results/logs/biographies/{model}/{run}.log",
     conda:
         ENVIRONMENT
     params:

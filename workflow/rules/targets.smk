@@ -3,6 +3,7 @@
 
 localrules:
     targets,
+    targets_of_task,
 
 
 rule targets:
@@ -11,6 +12,9 @@ rule targets:
 
 
 if "ranges" in PLAN.task_files:
+
+    localrules:
+        ranges,
 
     rule ranges:
         output:
@@ -37,8 +41,9 @@ rule targets_of_task:
     conda:
         ENVIRONMENT
     params:
+        task=task_flag,
         seed=CONFIG.seed,
         code=fingerprint("stages.targets"),
     shell:
-        "diffuselm targets --task {input.task:q} --natural {input.natural} --seed {params.seed} "
+        "diffuselm targets --task {params.task:q} --natural {input.natural} --seed {params.seed} "
         "--out {output} > {log} 2>&1"

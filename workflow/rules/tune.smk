@@ -17,21 +17,26 @@ rule tune_adapter:
         tasks=training_task_files,
         targets=training_targets,
     output:
-        directory("results/adapters/{model}/{tuning}"),
+        adapter("{model}", "{run}"),
+        "results/adapters/{model}/{run}/training.parquet",
     log:
-        "results/logs/tune/{model}/{tuning}.log",
+        "results/logs/tune/{model}/{run}.log",
     benchmark:
-        "results/benchmarks/tune/{model}/{tuning}.tsv"
+        "results/benchmarks/tune/{model}/{run}.tsv"
     conda:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=240,
-        gpu=1,
+        mem_mb=mem_mb,
+        runtime=tuning_minutes,
+        gpu=gpus,
     params:
         flags=tune_flags,
+        every=checkpoint_steps,
+        checkpoint="results/checkpoints/tune/{model}/{run}.safetensors",
+        folder=subpath(output[0], parent=True),
         code=fingerprint("stages.tune"),
     shell:
-        "diffuselm tune --model-record {input.model} --tuning {wildcards.tuning} {params.flags} "
-        "--threads {threads} --out {output} > {log} 2>&1"
+        "diffuselm tune --model-record {input.model} {params.flags} "
+        "--checkpoint {params.checkpoint} --checkpoint-steps {params.every} "
+        "--threads {threads} --out {params.folder} > {log} 2>&1"

@@ -7,9 +7,8 @@ import typer
 
 from diffuselm.commands.shared import (
     Adapter,
+    Checkpoint,
     Draws,
-    Dtype,
-    LeadingSpace,
     MaxTokens,
     ModelRecord,
     Out,
@@ -20,22 +19,70 @@ from diffuselm.commands.shared import (
     TokenBudget,
     Tuning,
     app,
+    pairs,
     set_threads,
 )
 
 
 @app.command()
+def download(
+    name: Annotated[str, typer.Option(help="The name that results carry.")],
+    hub: Annotated[str, typer.Option(help="Id on the Hugging Face hub.")],
+    revision: Annotated[str, typer.Option(help="The commit.")],
+    out: Out,
+) -> None:
+    """Download a model from the hub, into the user's cache; all other commands are offline."""
+    from diffuselm.stages.download import run
+
+    run(name=name, repo=hub, revision=revision, out=out)
+
+
+@app.command()
 def model(
     name: Annotated[str, typer.Option(help="The name that results carry.")],
-    path: Annotated[Path, typer.Option(help="Model folder.")],
     out: Out,
+    path: Annotated[Path | None, typer.Option(help="Model folder.")] = None,
+    download: Annotated[Path | None, typer.Option(help="Or the record of its download.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="Type of the base weights.")] = None,
+    four_bit: Annotated[bool, typer.Option(help="Hold the base weights in 4 bits.")] = False,
+    attention: Annotated[str | None, typer.Option(help="Attention implementation.")] = None,
+    gpus: Annotated[int, typer.Option(help="GPUs of one job.")] = 1,
+    device_map: Annotated[str | None, typer.Option(help="How layers spread over them.")] = None,
+    end_token: Annotated[
+        list[str] | None, typer.Option(help="Token that ends an answer; repeat.")
+    ] = None,
+    chat_template: Annotated[Path | None, typer.Option(help="Jinja file.")] = None,
+    template_arg: Annotated[
+        list[str] | None, typer.Option(help="KEY=JSON, for the chat template; repeat.")
+    ] = None,
+    leading_space: Annotated[bool, typer.Option(help="A space before answers.")] = False,
     stand_in: Annotated[bool, typer.Option(help="A tiny model built by this project.")] = False,
     paper_model: Annotated[str | None, typer.Option(help="Its counterpart in the paper.")] = None,
 ) -> None:
-    """Check a model folder and record what it is."""
+    """Check a model folder and record what it is and how it is opened."""
+    import json
+
     from diffuselm.stages.model import run
 
-    run(name=name, path=path, stand_in=stand_in, paper_model=paper_model, out=out)
+    run(
+        name=name,
+        path=path,
+        download=download,
+        stand_in=stand_in,
+        paper_model=paper_model,
+        settings={
+            "dtype": dtype,
+            "four_bit": four_bit,
+            "attention": attention,
+            "gpus": gpus,
+            "device_map": device_map,
+            "end_tokens": end_token or None,
+            "template_args": pairs("--template-arg", template_arg, json.loads),
+            "leading_space": leading_space,
+        },
+        chat_template=chat_template,
+        out=out,
+    )
 
 
 @app.command()
@@ -81,15 +128,15 @@ def tune(
     eps: Annotated[float, typer.Option(help="Of AdamW.")],
     max_grad_norm: Annotated[float, typer.Option(help="Gradients are clipped at this norm.")],
     passes: Annotated[int, typer.Option(help="Passes over the prompts.")],
-    token_budget: Annotated[int, typer.Option(help="Tokens of one packed pass.")],
+    checkpoint: Checkpoint,
+    checkpoint_steps: Annotated[int, typer.Option(help="Steps between two saves.")],
+    token_budget: TokenBudget = None,
     dropout: Annotated[float, typer.Option(help="Dropout before the adapters.")] = 0.0,
     stop_ratio: Annotated[
         float | None, typer.Option(help="Stop at this ratio of loss to entropy.")
     ] = None,
     prompt: Annotated[list[str] | None, typer.Option(help="Only these prompts; repeat.")] = None,
     start: Annotated[Path | None, typer.Option(help="An adapter to train further.")] = None,
-    dtype: Dtype = "float32",
-    leading_space: LeadingSpace = False,
     threads: Threads = 1,
 ) -> None:
     """Train one LoRA adapter."""
@@ -116,9 +163,9 @@ def tune(
             stop_ratio=stop_ratio,
             token_budget=token_budget,
         ),
-        dtype=dtype,
-        leading_space=leading_space,
         seed=seed,
+        checkpoint=checkpoint,
+        checkpoint_steps=checkpoint_steps,
         out=out,
     )
 
@@ -131,9 +178,8 @@ def sample(
     targets: Targets,
     draws: Draws,
     max_tokens: MaxTokens,
-    token_budget: TokenBudget,
-    pass_budget: Annotated[int, typer.Option(help="Tokens of one packed pass of scoring.")],
     seed: Seed,
+    checkpoint: Checkpoint,
     samples: Annotated[Path, typer.Option(help="Answers to write.")],
     exact: Annotated[Path, typer.Option(help="Exact probabilities to write.")],
     text: Annotated[Path, typer.Option(help="Losses of the held-out text to write.")],
@@ -142,13 +188,13 @@ def sample(
     ] = None,
     held_out_text: Annotated[Path | None, typer.Option(help="Plain text.")] = None,
     adapter: Adapter = None,
-    dtype: Dtype = "float32",
-    leading_space: LeadingSpace = False,
+    token_budget: TokenBudget = None,
+    pass_budget: Annotated[int | None, typer.Option(help="The same of scoring.")] = None,
     threads: Threads = 1,
 ) -> None:
     """Sample answers to the tasks' prompts, and score their target sets exactly."""
     set_threads(threads)
-    from diffuselm.stages.sample import run
+    from diffuselm.stages.sample import SamplingSettings, run
 
     run(
         model_record=model_record,
@@ -157,16 +203,15 @@ def sample(
         tasks=task,
         targets=targets,
         held_out_text=held_out_text,
-        draws=draws,
-        max_tokens=max_tokens,
-        max_tokens_of={
-            name: int(number) for name, _, number in (o.partition("=") for o in max_tokens_of or [])
-        },
-        token_budget=token_budget,
-        pass_budget=pass_budget,
-        dtype=dtype,
-        leading_space=leading_space,
+        settings=SamplingSettings(
+            draws=draws,
+            max_tokens=max_tokens,
+            max_tokens_of=pairs("--max-tokens-of", max_tokens_of, int),
+            token_budget=token_budget,
+            pass_budget=pass_budget,
+        ),
         seed=seed,
+        checkpoint=checkpoint,
         samples_out=samples,
         exact_out=exact,
         text_out=text,
@@ -182,11 +227,10 @@ def sweep(
     temperature: Annotated[list[float], typer.Option(help="Temperatures; repeat.")],
     draws: Draws,
     max_tokens: MaxTokens,
-    token_budget: TokenBudget,
     seed: Seed,
+    checkpoint: Checkpoint,
     out: Out,
-    dtype: Dtype = "float32",
-    leading_space: LeadingSpace = False,
+    token_budget: TokenBudget = None,
     threads: Threads = 1,
 ) -> None:
     """Sample the base model at other temperatures."""
@@ -202,8 +246,7 @@ def sweep(
         draws=draws,
         max_tokens=max_tokens,
         token_budget=token_budget,
-        dtype=dtype,
-        leading_space=leading_space,
         seed=seed,
+        checkpoint=checkpoint,
         out=out,
     )

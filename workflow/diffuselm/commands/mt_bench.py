@@ -7,7 +7,6 @@ import typer
 
 from diffuselm.commands.shared import (
     Adapter,
-    Dtype,
     MaxTokens,
     ModelRecord,
     Out,
@@ -40,7 +39,6 @@ def mt_bench_answers(
     seed: Seed,
     out: Out,
     adapter: Adapter = None,
-    dtype: Dtype = "float32",
     threads: Threads = 1,
 ) -> None:
     """Answer both turns of every question of MT-Bench."""
@@ -53,7 +51,6 @@ def mt_bench_answers(
         adapter=adapter,
         questions=questions,
         max_tokens=max_tokens,
-        dtype=dtype,
         seed=seed,
         out=out,
     )

@@ -1,9 +1,12 @@
 """What the commands share: the application, and options that several of them take."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+from diffuselm.errors import InputError
 
 app = typer.Typer(
     add_completion=False,
@@ -15,6 +18,7 @@ app = typer.Typer(
 ModelRecord = Annotated[Path, typer.Option(help="The model's record.")]
 Tuning = Annotated[str, typer.Option(help="What the adapter is tuned on, for seeds.")]
 Adapter = Annotated[Path | None, typer.Option(help="Adapter folder; none for base.")]
+Checkpoint = Annotated[Path, typer.Option(help="Where to keep what is done on the way.")]
 MaxTokens = Annotated[int, typer.Option(help="Longest answer.")]
 Threads = Annotated[int, typer.Option(help="CPU threads; results depend on it in the last bits.")]
 Seed = Annotated[int, typer.Option(help="The config's seed.")]
@@ -22,15 +26,21 @@ Out = Annotated[Path, typer.Option(help="What to write.")]
 Folder = Annotated[Path, typer.Option(help="Folder to write into.")]
 Metrics = Annotated[Path, typer.Option(help="metrics.parquet.")]
 Records = Annotated[list[Path], typer.Option(help="A model's record; repeat.")]
-Dtype = Annotated[str, typer.Option(help="Type of the base weights.")]
-LeadingSpace = Annotated[bool, typer.Option(help="A space before answers.")]
-Tasks = Annotated[list[Path], typer.Option(help="Task file; repeat.")]
+Tasks = Annotated[list[Path], typer.Option(help="Task file or folder; repeat.")]
 Targets = Annotated[list[Path], typer.Option(help="Target sets of the tasks; repeat.")]
 Draws = Annotated[int, typer.Option(help="Answers per prompt.")]
-TokenBudget = Annotated[int, typer.Option(help="Tokens of one forward pass.")]
+TokenBudget = Annotated[int | None, typer.Option(help="Tokens in memory; default: what fits.")]
 Natural = Annotated[Path, typer.Option(help="Natural distribution of names.")]
 Published = Annotated[Path, typer.Option(help="The paper's numbers.")]
 Biographies = Annotated[list[Path], typer.Option(help="Parsed biographies; repeat.")]
+
+
+def pairs(option: str, given: list[str] | None, read: Callable[[str], Any]) -> dict[str, Any]:
+    """Read the KEY=VALUE of an option that repeats."""
+    try:
+        return {key: read(value) for key, _, value in (each.partition("=") for each in given or [])}
+    except ValueError as error:
+        raise InputError(f"{option}: found {given!r} ({error}); expected KEY=VALUE") from error
 
 
 def set_threads(threads: int) -> None:

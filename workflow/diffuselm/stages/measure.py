@@ -9,6 +9,7 @@ from diffuselm import contracts
 from diffuselm.biography_metrics import measure_biographies
 from diffuselm.metrics import measure
 from diffuselm.provenance import read_json
+from diffuselm.runs import split_run
 
 
 def run(
@@ -24,9 +25,9 @@ def run(
     seed: int,
     out: Path,
 ) -> None:
-    """Write the metrics of one model's runs; files and adapters are named MODEL/TUNING.
+    """Write the metrics of one model's runs; files and adapters are named MODEL/RUN.
 
-    `samples`, `exact` and `text` are of the same runs, in the same order.
+    `samples`, `exact` and `text` are of the same runs, in the same order; `seed` is the first.
     """
     names = contracts.read_table(natural, contracts.NATURAL).to_pandas()
     target_sets = contracts.concatenate(targets, contracts.TARGETS).to_pandas()
@@ -40,7 +41,7 @@ def run(
         frames.append(_row(adapter, "adapter", "trainable_share", share, n, seed))
     if sweep is not None:
         frames += _of_sweep(sweep, target_sets, names, seed)
-    frames += _of_biographies(biographies)
+    frames += _of_biographies(biographies, seed)
     contracts.write_table(out, pd.concat(frames, ignore_index=True), contracts.METRICS)
 
 
@@ -55,7 +56,8 @@ def _of_run(
     """What was sampled and scored, and the loss on held-out text where there is one."""
     drawn = contracts.read_table(samples, contracts.SAMPLES).to_pandas()
     scored = contracts.read_table(exact, contracts.EXACT).to_pandas()
-    names = {"model": samples.parent.name, "tuning": samples.stem, "seed": seed}
+    tuning, own_seed = split_run(samples.stem, seed)
+    names = {"model": samples.parent.name, "tuning": tuning, "seed": own_seed}
     yield measure(drawn, scored, targets, natural, **names)
     paragraphs = contracts.read_table(text, contracts.TEXT).to_pandas()
     if len(paragraphs):
@@ -75,18 +77,22 @@ def _of_sweep(
         yield measure(drawn, nothing, targets, natural, **names)
 
 
-def _of_biographies(paths: Sequence[Path]) -> Iterator[pd.DataFrame]:
-    """Each tuning's biographies, against what was commonest before tuning."""
-    by_tuning = {
-        path.stem: contracts.read_table(path, contracts.BIOGRAPHIES).to_pandas() for path in paths
+def _of_biographies(paths: Sequence[Path], seed: int) -> Iterator[pd.DataFrame]:
+    """Each run's biographies, against what was commonest before tuning, under the same seed."""
+    by_run = {
+        split_run(path.stem, seed): contracts.read_table(path, contracts.BIOGRAPHIES).to_pandas()
+        for path in paths
     }
-    for path in paths:
-        names = {"model": path.parent.name, "tuning": path.stem}
-        yield measure_biographies(by_tuning[path.stem], by_tuning.get("base"), **names)
+    for (tuning, own_seed), written in by_run.items():
+        names = {"model": paths[0].parent.name, "tuning": tuning}
+        yield measure_biographies(written, by_run.get(("base", own_seed)), **names)
 
 
 def _row(path: Path, task: str, metric: str, value: float, n: int, seed: int) -> pd.DataFrame:
     """One number that is exact, so that its interval is itself."""
-    row = {"model": path.parent.name, "tuning": path.stem, "task": task, "prompt": None}
+    # The folder of an adapter has no suffix to take off, but may have a dot.
+    name = path.name.removesuffix(".parquet")
+    tuning, seed = split_run(name, seed)
+    row = {"model": path.parent.name, "tuning": tuning, "task": task, "prompt": None}
     row |= {"field": "value", "metric": metric, "value": value, "ci_low": value, "ci_high": value}
     return pd.DataFrame([row | {"n": n, "seed": seed}])

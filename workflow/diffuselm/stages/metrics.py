@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from diffuselm import contracts
-from diffuselm.metrics import natural_rows
+from diffuselm.metrics import NAMES, natural_rows
 from diffuselm.names import draw_reference
 from diffuselm.seeds import derive
 from diffuselm.tasks import NaturalNames, load_task, task_of
@@ -40,7 +40,7 @@ def _natural(
     for prompt in (prompt for path in tasks for prompt in load_task(path)):
         own_seed = derive(seed, "natural", prompt.id)
         task = task_of(prompt.id)
-        if isinstance(prompt.targets, NaturalNames):
+        if task == NAMES or isinstance(prompt.targets, NaturalNames):
             drawn = draw_reference(names, draws, own_seed)
         elif task == NATURALLY_UNIFORM:
             texts = target_sets.loc[target_sets["prompt"] == prompt.id, "text"]

@@ -4,24 +4,41 @@ They share a process because they share a loaded model.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import pyarrow as pa
 
 from diffuselm import contracts
 from diffuselm.chat import ChatFormat
 from diffuselm.encoding import EncodedPrompt, encode_prompts
+from diffuselm.fingerprint import fingerprint
 from diffuselm.held_out import text_log_probs
-from diffuselm.models import load_adapter, load_chat_format, load_model, pick_device
+from diffuselm.models import ADAPTER_FILES, OpenModel, open_model
 from diffuselm.objective import choose_node_log_probs, packed_node_log_probs, score
 from diffuselm.paragraphs import read_paragraphs
 from diffuselm.parse import first_value, is_valid
-from diffuselm.provenance import file_hash, read_json, run_record, write_json
+from diffuselm.prompt_files import task_inputs, task_name
+from diffuselm.provenance import content_hash, file_hash, run_record, write_json
+from diffuselm.resume import Parts
 from diffuselm.sample import Draw, sample
 from diffuselm.sample_long import sample_long
 from diffuselm.seeds import derive
 from diffuselm.tasks import task_of
+from diffuselm.token_budget import TokenBudget, tokens_that_fit
+
+
+@dataclass(frozen=True)
+class SamplingSettings:
+    """How answers are drawn and target sets scored."""
+
+    draws: int
+    max_tokens: int
+    max_tokens_of: Mapping[str, int]  # by task, where it differs
+    token_budget: int | None  # of sampling; None: what fits into memory
+    pass_budget: int | None  # of one packed pass of scoring
 
 
 def run(
@@ -32,75 +49,105 @@ def run(
     tasks: Sequence[Path],
     targets: Sequence[Path],
     held_out_text: Path | None,
-    draws: int,
-    max_tokens: int,
-    max_tokens_of: Mapping[str, int],
-    token_budget: int,
-    pass_budget: int,
-    dtype: str,
-    leading_space: bool,
+    settings: SamplingSettings,
     seed: int,
+    checkpoint: Path,
     samples_out: Path,
     exact_out: Path,
     text_out: Path,
 ) -> None:
     """Write the answers (with run.json beside them), the probabilities and the text's loss.
 
-    `token_budget` is that of sampling, `pass_budget` that of one packed pass of scoring.
+    What is done of the prompts is kept in the folder `checkpoint`, from where a killed job goes
+    on; the folder is gone at the end.
     """
-    record = read_json(model_record)
-    folder = Path(record["path"])
-    model = load_model(folder, dtype=dtype, device=pick_device(record["stand_in"]))
-    if adapter is not None:
-        model = load_adapter(model, adapter)
-    chat = load_chat_format(folder, model, leading_space=leading_space)
-    prompts = encode_prompts(chat, tasks, targets, [])
-    longest = max(prompts, key=lambda prompt: len(prompt.tokens) + prompt.tree.depth.max())
-    method = choose_node_log_probs(model, longest.tokens, longest.tree)
-    samples: list[dict[str, Any]] = []
-    exact: list[dict[str, Any]] = []
-    for prompt in prompts:
-        options = {
-            "end_tokens": chat.end_tokens,
-            "max_tokens": max_tokens_of.get(task_of(prompt.id), max_tokens),
-            "seed": derive(seed, "sample", record["model"], tuning, prompt.id),
-            "token_budget": token_budget,
-        }
-        if prompt.fields > 1:
-            answers = sample_long(model, prompt.tokens, draws, **options)
-        else:
-            options["over_tree"] = method is packed_node_log_probs
-            answers = sample(model, prompt.tokens, draws, **options)
-        samples.extend(sample_rows(chat, prompt, answers, seed))
-        log_probs = score(model, prompt.tokens, prompt.tree, method, pass_budget)
-        exact.extend(_exact_rows(prompt, log_probs))
-    settings = {
+    described = {
         "tuning": tuning,
-        "adapter_sha256": adapter and file_hash(adapter / "adapter_model.safetensors"),
-        "tasks": [task.stem for task in tasks],
+        "adapter_sha256": adapter and file_hash(adapter / ADAPTER_FILES[0]),
+        "tasks": [task_name(task) for task in tasks],
         "held_out_text": held_out_text and held_out_text.name,
-        "draws": draws,
         "temperature": 1.0,
-        "max_tokens": max_tokens,
-        "max_tokens_of": dict(max_tokens_of),
-        "token_budget": token_budget,
-        "pass_budget": pass_budget,
-        "dtype": dtype,
-        "leading_space": leading_space,
-        "end_tokens": chat.end_tokens,
+        **asdict(settings),
     }
-    text = []
-    if held_out_text is not None:
-        found = text_log_probs(model, chat.tokenizer, read_paragraphs(held_out_text))
-        text = [
-            {"paragraph": number, "tokens": tokens, "log_prob": log_prob}
-            for number, (tokens, log_prob) in enumerate(found)
-        ]
-    made = run_record(settings=settings, seed=seed, model=record, device=str(model.device))
-    contracts.write_rows(samples_out, samples, contracts.SAMPLES)
-    contracts.write_rows(exact_out, exact, contracts.EXACT)
-    contracts.write_rows(text_out, text, contracts.TEXT)
-    write_json(samples_out.with_suffix(".run.json"), made)
+    opened = open_model(model_record, adapter)
+    files = [file_hash(file) for file in (*targets, *chain(*map(task_inputs, tasks)))]
+    key = content_hash([described, opened.identity, files, seed, fingerprint("stages.sample")])
+    with Parts(checkpoint, key) as parts:
+        prompts = encode_prompts(opened.chat, tasks, targets, [])
+        run_of = _Run(opened, prompts, settings, seed, tuning)
+        samples = [parts.table(f"samples/{p.id}", contracts.SAMPLES, lambda p=p: run_of.samples(p))
+                   for p in prompts]  # fmt: skip
+        exact = [parts.table(f"exact/{p.id}", contracts.EXACT, lambda p=p: run_of.exact(p))
+                 for p in prompts]  # fmt: skip
+        text = [] if held_out_text is None else list(_text_rows(opened, held_out_text))
+        made = run_record(
+            settings={**described, **run_of.budgets, **opened.used},
+            seed=seed,
+            model=opened.record,
+            device=str(opened.model.device),
+        )
+        contracts.write_table(samples_out, pa.concat_tables(samples), contracts.SAMPLES)
+        contracts.write_table(exact_out, pa.concat_tables(exact), contracts.EXACT)
+        contracts.write_rows(text_out, text, contracts.TEXT)
+        write_json(samples_out.with_suffix(".run.json"), made)
+        parts.clear()
+
+
+class _Run:
+    """One model and tuning, asked prompt by prompt."""
+
+    def __init__(
+        self,
+        opened: OpenModel,
+        prompts: Sequence[EncodedPrompt],
+        settings: SamplingSettings,
+        seed: int,
+        tuning: str,
+    ) -> None:
+        self.opened, self.settings, self.seed, self.tuning = opened, settings, seed, tuning
+        longest = max(prompts, key=lambda prompt: len(prompt.tokens) + prompt.tree.depth.max())
+        model = opened.model
+        self.method = choose_node_log_probs(model, longest.tokens, longest.tree)
+        fits = tokens_that_fit(model, training=False)
+        self.sampling = TokenBudget(settings.token_budget or fits)
+        # A packed pass, as in training.
+        fits = tokens_that_fit(model, training=True)
+        self.scoring = TokenBudget(settings.pass_budget or fits)
+
+    @property
+    def budgets(self) -> dict[str, int]:
+        """Tokens in memory, as they were in the end."""
+        return {"token_budget": self.sampling.tokens, "pass_budget": self.scoring.tokens}
+
+    def samples(self, prompt: EncodedPrompt) -> Iterator[dict[str, Any]]:
+        """Draw answers to a prompt: rows of `contracts.SAMPLES`."""
+        task, chat = task_of(prompt.id), self.opened.chat
+        options: dict[str, Any] = {
+            "end_tokens": chat.end_tokens,
+            "max_tokens": self.settings.max_tokens_of.get(task, self.settings.max_tokens),
+            "seed": derive(self.seed, "sample", self.opened.name, self.tuning, prompt.id),
+        }
+        draw = sample_long if prompt.fields > 1 else sample
+        if draw is sample:
+            options["over_tree"] = self.method is packed_node_log_probs
+        model, draws = self.opened.model, self.settings.draws
+        answers = self.sampling.run(
+            lambda tokens: draw(model, prompt.tokens, draws, token_budget=tokens, **options)
+        )
+        return sample_rows(chat, prompt, answers, self.seed)
+
+    def exact(self, prompt: EncodedPrompt) -> Iterator[dict[str, Any]]:
+        """Score the prompt's target set: rows of `contracts.EXACT`."""
+        log_probs = self.scoring.run(
+            lambda tokens: score(self.opened.model, prompt.tokens, prompt.tree, self.method, tokens)
+        )
+        for text, probability, weight in prompt.per_target(log_probs):
+            yield {
+                "prompt": prompt.id,
+                "target": text,
+                "probability": probability,
+                "weight": weight,
+            }
 
 
 def sample_rows(
@@ -115,18 +162,18 @@ def sample_rows(
             "draw": number,
             "text": text,
             "value": first_value(text),
-            "valid": is_valid(text, ended=not answer.truncated, fields=prompt.fields),
+            "valid": is_valid(
+                text,
+                ended=not answer.truncated,
+                fields=prompt.fields,
+                openings=prompt.openings,
+            ),
             "logprob": answer.log_prob,
             "truncated": answer.truncated,
         }
 
 
-def _exact_rows(prompt: EncodedPrompt, log_probs: np.ndarray) -> Iterator[dict[str, Any]]:
-    weights = prompt.tree.mass[prompt.tree.leaf]
-    for text, log_prob, weight in zip(prompt.targets, log_probs, weights, strict=True):
-        yield {
-            "prompt": prompt.id,
-            "target": text,
-            "probability": float(np.exp(log_prob)),
-            "weight": float(weight),
-        }
+def _text_rows(opened: OpenModel, text: Path) -> Iterator[dict[str, Any]]:
+    found = text_log_probs(opened.model, opened.chat.tokenizer, read_paragraphs(text))
+    for number, (tokens, log_prob) in enumerate(found):
+        yield {"paragraph": number, "tokens": tokens, "log_prob": log_prob}

@@ -1,15 +1,23 @@
 """Stage `sample`, of the base model at other temperatures (footnote 6)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
 
 from diffuselm import contracts
-from diffuselm.encoding import encode_prompts
-from diffuselm.models import load_chat_format, load_model, pick_device
-from diffuselm.provenance import read_json, run_record, write_json
+from diffuselm.encoding import EncodedPrompt, encode_prompts
+from diffuselm.fingerprint import fingerprint
+from diffuselm.models import open_model
+from diffuselm.prompt_files import task_inputs
+from diffuselm.provenance import content_hash, file_hash, run_record, write_json
+from diffuselm.resume import Parts
 from diffuselm.sample_long import sample_long
 from diffuselm.seeds import derive
 from diffuselm.stages.sample import sample_rows
+from diffuselm.token_budget import TokenBudget, tokens_that_fit
 
 
 def run(
@@ -21,42 +29,59 @@ def run(
     temperatures: Sequence[float],
     draws: int,
     max_tokens: int,
-    token_budget: int,
-    dtype: str,
-    leading_space: bool,
+    token_budget: int | None,
     seed: int,
+    checkpoint: Path,
     out: Path,
 ) -> None:
-    """Write the answers to `prompts` at every temperature, and run.json beside them."""
-    record = read_json(model_record)
-    folder = Path(record["path"])
-    model = load_model(folder, dtype=dtype, device=pick_device(record["stand_in"]))
-    chat = load_chat_format(folder, model, leading_space=leading_space)
-    rows = []
-    for prompt in encode_prompts(chat, tasks, targets, prompts):
-        for temperature in temperatures:
-            answers = sample_long(
-                model,
-                prompt.tokens,
-                draws,
-                end_tokens=chat.end_tokens,
-                max_tokens=max_tokens,
-                seed=derive(seed, "sweep", record["model"], prompt.id, f"{temperature:g}"),
-                token_budget=token_budget,
-                temperature=temperature,
-            )
-            found = sample_rows(chat, prompt, answers, seed)
-            rows += [{"temperature": temperature, **row} for row in found]
+    """Write the answers to `prompts` at every temperature, and run.json beside them.
+
+    What is done of them is kept in the folder `checkpoint`, from where a killed job goes on.
+    """
+    opened = open_model(model_record)
+    chat, model = opened.chat, opened.model
+    budget = TokenBudget(token_budget or tokens_that_fit(model, training=False))
     settings = {
         "tuning": "base",
         "prompts": list(prompts),
         "temperatures": list(temperatures),
         "draws": draws,
         "max_tokens": max_tokens,
-        "token_budget": token_budget,
-        "dtype": dtype,
-        "leading_space": leading_space,
+        **opened.used,
     }
-    made = run_record(settings=settings, seed=seed, model=record, device=str(model.device))
-    contracts.write_rows(out, rows, contracts.SWEEP)
-    write_json(out.with_suffix(".run.json"), made)
+
+    def answers(prompt: EncodedPrompt, temperature: float) -> Iterator[dict[str, Any]]:
+        drawn = budget.run(
+            lambda tokens: sample_long(
+                model,
+                prompt.tokens,
+                draws,
+                end_tokens=chat.end_tokens,
+                max_tokens=max_tokens,
+                seed=derive(seed, "sweep", opened.name, prompt.id, f"{temperature:g}"),
+                token_budget=tokens,
+                temperature=temperature,
+            )
+        )
+        for row in sample_rows(chat, prompt, drawn, seed):
+            yield {"temperature": temperature, **row}
+
+    files = [file_hash(file) for file in (*targets, *chain(*map(task_inputs, tasks)))]
+    key = content_hash([settings, opened.identity, files, seed, fingerprint("stages.sweep")])
+    with Parts(checkpoint, key) as parts:
+        done = [
+            parts.table(
+                f"{prompt.id}/{temperature:g}",
+                contracts.SWEEP,
+                lambda prompt=prompt, temperature=temperature: answers(prompt, temperature),
+            )
+            for prompt in encode_prompts(chat, tasks, targets, prompts)
+            for temperature in temperatures
+        ]
+        settings["token_budget"] = budget.tokens
+        made = run_record(
+            settings=settings, seed=seed, model=opened.record, device=str(model.device)
+        )
+        contracts.write_table(out, pa.concat_tables(done), contracts.SWEEP)
+        write_json(out.with_suffix(".run.json"), made)
+        parts.clear()

@@ -2,12 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
+from typing import Any
+
+from peft import PeftModel
 
 from diffuselm import contracts
 from diffuselm.encoding import encode_prompts
-from diffuselm.models import load_chat_format, load_model, pick_device
-from diffuselm.provenance import file_hash, read_json, run_record, write_json
+from diffuselm.fingerprint import fingerprint
+from diffuselm.models import ADAPTER_FILES, open_model
+from diffuselm.prompt_files import task_inputs
+from diffuselm.provenance import content_hash, file_hash, run_record, write_json
+from diffuselm.resume import only_one
 from diffuselm.seeds import derive
 from diffuselm.tune import Hyperparameters, tune
 
@@ -21,35 +28,60 @@ def run(
     tasks: Sequence[Path],
     targets: Sequence[Path],
     settings: Hyperparameters,
-    dtype: str,
-    leading_space: bool,
     seed: int,
+    checkpoint: Path,
+    checkpoint_steps: int,
     out: Path,
 ) -> None:
     """Write the adapter folder: a plain PEFT adapter, training.parquet and run.json.
 
-    `start` is the folder of the adapter that is trained further, if any.
+    `start` is the folder of the adapter that is trained further, if any. Every
+    `checkpoint_steps` steps the training is saved in `checkpoint`, from where it goes on if this
+    process is killed; the file is gone at the end.
     """
-    record = read_json(model_record)
-    folder = Path(record["path"])
-    model = load_model(folder, dtype=dtype, device=pick_device(record["stand_in"]))
-    chat = load_chat_format(folder, model, leading_space=leading_space)
-    encoded = encode_prompts(chat, tasks, targets, prompts)
-    own_seed = derive(seed, "tune", record["model"], tuning)
-    tuned, history = tune(model, encoded, settings, own_seed, start)
-    made = run_record(
-        settings={**asdict(settings), "tuning": tuning, "prompts": [p.id for p in encoded],
-                  "start_sha256": start and file_hash(start / "adapter_model.safetensors"),
-                  "dtype": dtype, "leading_space": leading_space},
-        seed=seed,
-        model=record,
-        device=str(model.device),
-    )  # fmt: skip
-    parameters = list(tuned.parameters())
-    made["parameters"] = sum(p.numel() for p in parameters)
-    made["tuned_parameters"] = sum(p.numel() for p in parameters if p.requires_grad)
-    with contracts.written_folder(out) as part:
-        tuned.save_pretrained(part, safe_serialization=True)
-        (part / "README.md").unlink(missing_ok=True)  # PEFT's template of a model card, not filled
-        contracts.write_rows(part / "training.parquet", map(asdict, history), contracts.TRAINING)
-        write_json(part / "run.json", made)
+    with only_one(checkpoint):
+        opened = open_model(model_record)
+        encoded = encode_prompts(opened.chat, tasks, targets, prompts)
+        described = {
+            **asdict(settings),
+            "tuning": tuning,
+            "prompts": [prompt.id for prompt in encoded],
+            "start_sha256": start and file_hash(start / ADAPTER_FILES[0]),
+            **opened.used,
+        }
+        files = [file_hash(file) for file in (*targets, *chain(*map(task_inputs, tasks)))]
+        tuned = tune(
+            opened.model,
+            encoded,
+            settings,
+            derive(seed, "tune", opened.name, tuning),
+            start,
+            checkpoint=checkpoint,
+            key=content_hash([described, opened.identity, files, seed, fingerprint("stages.tune")]),
+            every=checkpoint_steps,
+        )
+        made = run_record(
+            settings={**described, "token_budget": tuned.token_budget},
+            seed=seed,
+            model=opened.record,
+            device=str(opened.model.device),
+        )
+        made["tokens"] = tuned.tokens
+        made["tuned_parameters"], made["parameters"] = tuned.model.get_nb_trainable_parameters()
+        with contracts.written_folder(out) as part:
+            _save(tuned.model, opened.record, part)
+            rows = map(asdict, tuned.history)
+            contracts.write_rows(part / "training.parquet", rows, contracts.TRAINING)
+            made["files"] = {name: file_hash(part / name) for name in ADAPTER_FILES}
+            write_json(part / "run.json", made)
+        checkpoint.unlink(missing_ok=True)
+
+
+def _save(tuned: PeftModel, record: dict[str, Any], folder: Path) -> None:
+    """As PEFT saves it, and naming the base model so that it can be found again."""
+    config = tuned.peft_config["default"]
+    config.base_model_name_or_path = record["hub"] or record["path"]
+    config.revision = record["revision"]
+    config.target_modules = sorted(config.target_modules)  # a set, of another order at each run
+    tuned.save_pretrained(folder, safe_serialization=True)
+    (folder / "README.md").unlink(missing_ok=True)  # PEFT's template of a model card, not filled

@@ -1,0 +1,14 @@
+"""Runs: a tuning under one seed, and the name that its files carry."""
+
+MARK = ".seed-"
+
+
+def run_name(tuning: str, seed: int, first: int) -> str:
+    """The tuning's own name under the config's first seed, `TUNING.seed-N` under a further one."""
+    return tuning if seed == first else f"{tuning}{MARK}{seed}"
+
+
+def split_run(name: str, first: int) -> tuple[str, int]:
+    """Tuning and seed of a run, from the name of its files."""
+    tuning, _, seed = name.partition(MARK)
+    return tuning, int(seed) if seed else first

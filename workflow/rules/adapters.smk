@@ -1,0 +1,61 @@
+"""Adapters as others take them up: a model card in each folder; on request, merged models."""
+
+
+localrules:
+    cards_of_model,
+    model_cards,
+
+
+rule model_cards:
+    input:
+        whole_stage("model_cards", "cards_of_model", model_cards()),
+
+
+rule cards_of_model:
+    input:
+        adapters=expand(
+            "results/adapters/{{model}}/{run}/{file}",
+            run=tuned_runs(),
+            file=["run.json", "training.parquet"],
+        ),
+        metrics="results/parts/{model}.metrics.parquet",
+        tasks=files_of_tasks(PLAN.task_files[task] for task in PLAN.prompts),
+        targets=[targets_file(task) for task in PLAN.prompts],
+    output:
+        expand("results/adapters/{{model}}/{run}/README.md", run=tuned_runs()),
+    log:
+        "results/logs/model-cards/{model}.log",
+    conda:
+        ENVIRONMENT
+    params:
+        flags=card_flags,
+        code=fingerprint("stages.model_cards"),
+    shell:
+        "diffuselm model-cards {params.flags} --metrics {input.metrics} > {log} 2>&1"
+
+
+# `snakemake results/merged/MODEL/RUN`
+rule merge:
+    input:
+        model="results/models/{model}.json",
+        adapter=adapter("{model}", "{run}"),
+    output:
+        directory("results/merged/{model}/{run}"),
+    log:
+        "results/logs/merge/{model}/{run}.log",
+    benchmark:
+        "results/benchmarks/merge/{model}/{run}.tsv"
+    wildcard_constraints:
+        run="|".join(map(re.escape, tuned_runs())),
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=mem_mb,
+        runtime=sampling_minutes,
+    params:
+        adapter=adapter_flag,
+        code=fingerprint("stages.merge"),
+    shell:
+        "diffuselm merge --model-record {input.model} --adapter {params.adapter} "
+        "--threads {threads} --out {output} > {log} 2>&1"
