@@ -278,7 +278,8 @@ def test_a_template_without_a_system_role_is_never_sent_one():
     with pytest.raises(InputError) as caught:
         format_.render([{"role": "system", "content": "You help."}])
     assert refusal(caught) == (
-        "the chat template refuses turns of system (System role not supported)"
+        "the chat template refuses turns of system (System role not supported); expected it to "
+        "write them"
     )
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Any
 
-from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from diffuselm.errors import InputError
@@ -76,11 +75,13 @@ class ChatFormat:
                 add_generation_prompt=add_generation_prompt,
                 **self.template_args,
             )
-        except (TemplateError, TypeError, ValueError) as error:
+        except Exception as error:  # a template is a program
             # Without a syntax error's line number, which would count the lines put before.
             cause = " ".join((getattr(error, "message", None) or str(error)).split())
             roles = ", ".join(turn["role"] for turn in turns)
-            raise self._refusal(f"the chat template refuses turns of {roles} ({cause})") from error
+            raise self._refusal(
+                f"the chat template refuses turns of {roles} ({cause}); expected it to write them"
+            ) from error
 
     def encode(self, text: str) -> list[int]:
         """Token ids of text in which special tokens are already written out."""

@@ -31,6 +31,10 @@ HELP = {
     errno.EEXIST: "expected a folder there, or nothing",
     errno.ENOTDIR: "expected a folder above it",
     errno.EMFILE: "expected a higher limit of open files (ulimit -n)",
+    errno.ENOENT: "expected it to be there",
+    errno.EISDIR: "expected a file there, or nothing",
+    errno.EPERM: "expected permission to do so",
+    errno.ENAMETOOLONG: "expected a shorter name",
     errno.EIO: "expected a sound disk",
 }
 

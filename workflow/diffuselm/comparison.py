@@ -143,7 +143,7 @@ def _record(path: Path) -> ModelRecord:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not a readable JSON file ({error})") from error
+        raise InputError(f"{path}: not readable as JSON ({error}); expected a record") from error
     if not isinstance(record, dict):
         raise InputError(f"{path}: found {type(record).__name__}, expected a mapping")
     model, stand_in = record.get("model"), record.get("stand_in")

@@ -7,9 +7,17 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
-from diffuselm.errors import InputError
+from diffuselm.errors import InputError, expectation
+from diffuselm.prompt_files import quoted
 
 PAPER_TASKS = ("names", "countries", "fruits", "dates", "numbers", "occupations")
 PAPER_EARLY_STOPS = ("only-names", "only-fruits", "only-occupations", "biographies")
@@ -20,7 +28,25 @@ PAPER_TUNINGS = {
 }
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9]+([._-][A-Za-z0-9]+)*$", max_length=64)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1)]
+
+
+def _of_template(value: object) -> object:
+    # One error, where a union gives one for each of its branches.
+    if not isinstance(value, str | bool | int | float):
+        raise ValueError(f"found {quoted(value)}; expected text, a number, true or false")
+    return value
+
+
+def _no_truth(value: object) -> object:
+    # Python takes true for 1.
+    if isinstance(value, bool):
+        raise ValueError(f"found {value}; expected a whole number")
+    return value
+
+
+TemplateValue = Annotated[str | bool | int | float, BeforeValidator(_of_template)]
+WHOLE = BeforeValidator(_no_truth)
+Count = Annotated[int, Field(ge=1), WHOLE]
 
 
 class Settings(BaseModel):
@@ -66,7 +92,7 @@ class ModelSettings(Settings):
     """Hold the base weights in 4 bits (NF4); needs `pip install bitsandbytes`."""
     attention: Literal["sdpa", "eager", "flash_attention_2"] | None = None
     """Attention implementation; the packed pass needs one that takes a mask: sdpa or eager."""
-    gpus: Annotated[int, Field(ge=0)] = 1
+    gpus: Annotated[int, Field(ge=0), WHOLE] = 1
     """GPUs of one job: 0 for the CPU alone; more than one goes with `device_map`."""
     device_map: Literal["auto", "balanced", "sequential"] | None = None
     """How the layers are spread over `gpus`."""
@@ -74,7 +100,7 @@ class ModelSettings(Settings):
     """Tokens that end an answer; by default those of the model's generation config."""
     chat_template: Path | None = None
     """A Jinja file in place of the tokenizer's own chat template."""
-    template_args: dict[str, str | bool | int | float] = {}
+    template_args: dict[str, TemplateValue] = {}
     """Further arguments of the chat template, such as `enable_thinking: false`."""
     leading_space: bool = False
     """Put a space between the chat template and the answer (Mistral-7B-Instruct-v0.1 needs it)."""
@@ -247,9 +273,9 @@ class MtBenchSettings(Settings):
 class Config(Settings):
     """The whole configuration."""
 
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = 1
+    seed: Annotated[int, Field(ge=0, lt=2**31), WHOLE] = 1
     """The one seed; every random draw derives its own from it and the ids of what it draws."""
-    repeats: Annotated[int, Field(ge=1, le=100)] = 1
+    repeats: Annotated[int, Field(ge=1, le=100), WHOLE] = 1
     """Times that all is tuned and sampled, with seeds `seed`, `seed` + 1, and so on."""
     models: Annotated[dict[Name, ModelSettings], Field(min_length=1)]
     """The base models, by the name that results carry."""
@@ -314,15 +340,17 @@ def read_config(raw: dict, origin: str) -> Config:
     except ValidationError as error:
         first, *others = error.errors(include_url=False)
         where = ".".join(str(part) for part in first["loc"] if part != "[key]")
-        message = first["msg"].removeprefix("Value error, ").replace("\n", " ")
-        if "template_args" in first["loc"]:
-            where = where.rpartition(".")[0]
-            message, others = "expected text, a number, true or false", []
+        if first["type"] == "value_error":
+            message = first["msg"].removeprefix("Value error, ")
         elif first["type"] == "extra_forbidden":
-            message = "unknown key; see workflow/schemas/config.schema.json"
-        elif first["type"] not in ("value_error", "missing"):
+            message = "unknown key; expected those of workflow/schemas/config.schema.json"
+        elif first["type"] == "missing":
+            message = "missing; expected it"
+        else:
             # What stands in the judge's place may be a secret.
-            found = "" if "judge" in where else f"found {first['input']!r}; "
-            message = f"{found}{message[0].lower()}{message[1:]}"
-        more = f" (and {len(others)} more)" if others else ""
+            found = "" if "judge" in where else f"found {quoted(first['input'])}; "
+            message = f"{found}{expectation(first)}"
+        # Of a union, pydantic lists each branch.
+        keys = {each["loc"][: len(first["loc"])] for each in others} - {first["loc"]}
+        more = f" (and {len(keys)} more)" if keys else ""
         raise InputError(f"{origin}: {where + ': ' if where else ''}{message}{more}") from error

@@ -261,7 +261,9 @@ def _sealed(raw: bytes) -> bytes:
 
 
 def _damaged(path: Path, why: str) -> InputError:
-    return InputError(f"{path}: is damaged or not Parquet ({why}); delete it and run again")
+    return InputError(
+        f"{path}: is damaged or not Parquet ({why}); expected it whole; delete it and run again"
+    )
 
 
 def concatenate(paths: Sequence[Path], schema: pa.Schema) -> pa.Table:

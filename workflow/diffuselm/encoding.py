@@ -48,6 +48,11 @@ def encode_prompts(
     for prompt in (prompt for path in tasks for prompt in load_task(path)):
         if prompts and prompt.id not in prompts:
             continue
+        if prompt.id not in by_prompt:
+            raise InputError(
+                f"{', '.join(map(str, targets))}: no targets of {prompt.id}; expected its target "
+                "set"
+            )
         rows = by_prompt[prompt.id]
         answers = _answers(chat, prompt, rows["text"])
         weights = np.repeat(rows["weight"].to_numpy() / len(prompt.openings), len(prompt.openings))

@@ -1,5 +1,7 @@
 """Opening a base model as its record says: weights, chat format, and an adapter on top."""
 
+import logging
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +9,6 @@ from typing import Any
 
 import torch
 from peft import PeftModel
-from safetensors import SafetensorError
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -15,12 +16,19 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerFast,
 )
-from transformers.utils.logging import disable_progress_bar
+from transformers.utils.logging import (
+    disable_progress_bar,
+    get_verbosity,
+    set_verbosity,
+    set_verbosity_error,
+)
 
 from diffuselm.chat import ChatFormat
 from diffuselm.devices import pick_devices
 from diffuselm.errors import InputError
 from diffuselm.provenance import check_files, read_json
+
+log = logging.getLogger(__name__)
 
 ADAPTER_FILES = ("adapter_model.safetensors", "adapter_config.json")
 
@@ -58,6 +66,12 @@ def open_model(record_path: Path, adapter: Path | None = None) -> OpenModel:
     Raises InputError for whatever of it is missing, damaged or does not fit together.
     """
     record = read_json(record_path)
+    if absent := {"model", "path", "settings", "files"} - set(record):
+        raise InputError(
+            f"{record_path}: no {min(absent)!r}; expected the record of a model (stage models)"
+        )
+    if adapter is not None:
+        check_base(adapter, record, record_path)
     settings, folder = record["settings"], Path(record["path"])
     if not folder.is_dir():
         raise InputError(
@@ -99,6 +113,8 @@ def load_model(
     float32 on a CPU.
     """
     disable_progress_bar()
+    told = get_verbosity()
+    set_verbosity_error()  # its report takes many lines
     on_gpu = torch.device(device).type == "cuda"
     dtype = dtype or ("bfloat16" if on_gpu else "float32")
     placed: dict[str, Any] = {"device_map": {"": device}} if on_gpu else {}
@@ -118,10 +134,25 @@ def load_model(
             trust_remote_code=False,
             local_files_only=True,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # to tell of them here
             **placed,
         )
-    except (OSError, ValueError, ImportError, RuntimeError, SafetensorError) as error:
-        raise InputError(f"{folder}: cannot be loaded ({_first_line(error)})") from error
+    except Exception as error:  # transformers have many for what a damaged folder may hold
+        raise InputError(
+            f"{folder}: cannot be loaded ({_first_line(error)}); expected a whole model of a class "
+            "that transformers have, in safetensors"
+        ) from error
+    finally:
+        set_verbosity(told)
+    if found["mismatched_keys"]:
+        key, stored, expected = min(found["mismatched_keys"])
+        raise InputError(
+            f"{folder}: the weights' {key} is {list(stored)}; expected {list(expected)}, as "
+            "config.json says"
+        )
+    if found["unexpected_keys"]:
+        log.warning("%s: config.json has no place for %s (of %d)", folder,
+                    min(found["unexpected_keys"]), len(found["unexpected_keys"]))  # fmt: skip
     if found["missing_keys"]:
         raise InputError(
             f"{folder}: the weights lack {min(found['missing_keys'])} (of "
@@ -159,19 +190,30 @@ def load_chat_format(
     kind = PreTrainedTokenizerFast if published else AutoTokenizer
     try:
         tokenizer = kind.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-    except (OSError, ValueError, ImportError) as error:
-        raise InputError(f"{folder}: no usable tokenizer ({_first_line(error)})") from error
+    except Exception as error:  # the same
+        raise InputError(
+            f"{folder}: no usable tokenizer ({_first_line(error)}); expected a whole one"
+        ) from error
     if chat_template is not None:
         tokenizer.chat_template = chat_template
     if end_tokens is None:
         ends = model.generation_config.eos_token_id
         if ends is None:
-            raise InputError(f"{folder}/generation_config.json: eos_token_id is missing")
+            raise InputError(f"{folder}/generation_config.json: no eos_token_id; expected one")
         ids = tuple(ends) if isinstance(ends, list) else (ends,)
+        size = len(tokenizer)
+        if not ids or not all(type(id) is int and 0 <= id < size for id in ids):
+            raise InputError(
+                f"{folder}/generation_config.json: eos_token_id is {ends!r}; expected ids of 0 to "
+                f"{size - 1}"
+            )
     else:
         known = tokenizer.get_vocab()
         if strangers := [token for token in end_tokens if token not in known]:
-            raise InputError(f"{folder}: end_tokens: the tokenizer has no token {strangers[0]!r}")
+            raise InputError(
+                f"{folder}: end_tokens: the tokenizer has no token {strangers[0]!r}; expected some "
+                "that it has"
+            )
         ids = tuple(known[token] for token in end_tokens)
     return ChatFormat(tokenizer, ids, leading_space, dict(template_args or {}))
 
@@ -195,11 +237,27 @@ def open_adapter(model: PreTrainedModel, folder: Path, *, trainable: bool = Fals
     if run.is_file() and isinstance(files := read_json(run).get("files"), dict):
         check_files(folder, files)
     try:
-        return PeftModel.from_pretrained(
-            model, folder, is_trainable=trainable, torch_device=str(model.device)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", "Found missing adapter keys")
+            return PeftModel.from_pretrained(
+                model, folder, is_trainable=trainable, torch_device=str(model.device)
+            )
+    except Exception as error:  # PEFT has many for what a damaged folder may hold
+        raise InputError(
+            f"{folder}: not a usable adapter ({_first_line(error)}); expected a whole PEFT adapter "
+            "of this model"
+        ) from error
+
+
+def check_base(adapter: Path, record: Mapping[str, Any], record_path: Path) -> None:
+    """Raise InputError where an adapter's run.json, if it has one, tells of another base model."""
+    run = adapter / "run.json"
+    tuned = read_json(run).get("model") if run.is_file() else None
+    if isinstance(tuned, dict) and tuned.get("files") != record["files"]:
+        raise InputError(
+            f"{adapter}: was tuned on {tuned.get('model')}, with files of other SHA-256; "
+            f"expected an adapter of the model of {record_path}"
         )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise InputError(f"{folder}: not a usable adapter ({_first_line(error)})") from error
 
 
 def _first_line(error: Exception) -> str:

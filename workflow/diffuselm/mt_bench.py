@@ -10,7 +10,7 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from diffuselm.contracts import written_whole
-from diffuselm.errors import InputError
+from diffuselm.errors import InputError, expectation
 from diffuselm.tasks import SLUG
 
 # Only answering needs torch; questions and the judge do without.
@@ -210,4 +210,4 @@ def _first(error: ValidationError) -> str:
     """The first problem of a line: its key, what was found, and what was expected."""
     first = error.errors(include_url=False)[0]
     key = ".".join(str(part) for part in first["loc"])
-    return f"{key + ': ' if key else ''}found {str(first['input'])[:80]!r}; {first['msg']}"
+    return f"{key + ': ' if key else ''}found {str(first['input'])[:80]!r}; {expectation(first)}"

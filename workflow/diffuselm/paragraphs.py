@@ -10,7 +10,9 @@ def read_paragraphs(path: Path) -> list[str]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not readable as UTF-8 text ({error})") from error
+        raise InputError(
+            f"{path}: not readable as UTF-8 text ({error}); expected plain text"
+        ) from error
     paragraphs = [line.strip() for line in lines if line.strip()]
     if not paragraphs:
         raise InputError(f"{path}: no text; expected a paragraph a line")

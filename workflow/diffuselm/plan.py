@@ -194,6 +194,10 @@ def _tuned_on(
         further = {tuning: its for tuning, its in PAPER_TUNINGS.items() if set(its) <= set(known)}
     tuned_on = {tuning: list(chosen) for tuning, chosen in further.items()}
     for tuning, chosen in tuned_on.items():
+        if twice := [prompt for prompt in chosen if chosen.count(prompt) > 1]:
+            raise InputError(
+                f"{origin}: tunings.{tuning}: {twice[0]!r} appears twice; expected distinct prompts"
+            )
         for prompt in chosen:
             if prompt not in known:
                 raise InputError(

@@ -9,8 +9,8 @@ import yaml
 from diffuselm.errors import InputError
 
 
-class _StrictLoader(yaml.SafeLoader):
-    """Safe YAML that reads what is written: no repeated key, no text taken for something else."""
+class _DistinctLoader(yaml.SafeLoader):
+    """Safe YAML without repeated keys, of which the last would count unsaid."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         seen = set()
@@ -23,6 +23,10 @@ class _StrictLoader(yaml.SafeLoader):
                 )
             seen.add(key.value)
         return super().construct_mapping(node, deep)
+
+
+class _StrictLoader(_DistinctLoader):
+    """Safe YAML that reads what is written: no repeated key, no text taken for something else."""
 
     def construct_whole_number(self, node: yaml.ScalarNode) -> int:
         # YAML 1.1 reads 010 as 8, 1_000 as 1000 and 1:30 as 90.
@@ -47,8 +51,17 @@ for _kind in ("bool", "null", "timestamp"):
 
 def read_yaml(path: Path) -> object:
     """Read a YAML file; raises InputError, one line with the place, for anything unfit."""
+    return _read(path, _StrictLoader)
+
+
+def check_keys(path: Path) -> None:
+    """Raise InputError where a YAML file (or a JSON file) has a key twice in one mapping."""
+    _read(path, _DistinctLoader)
+
+
+def _read(path: Path, loader: type[_DistinctLoader]) -> object:
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), _StrictLoader)
+        return yaml.load(path.read_text(encoding="utf-8"), loader)
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file; expected a YAML file") from error
     except OSError as error:

@@ -16,14 +16,17 @@ from diffuselm.errors import InputError
 from diffuselm.fingerprint import fingerprint
 from diffuselm.plan import make_plan
 from diffuselm.results_lock import hold
+from diffuselm.strict_yaml import check_keys
 from diffuselm.prompt_files import task_inputs
 from diffuselm.tasks import task_of
 
 ORIGIN = ", ".join(map(os.path.relpath, workflow.overwrite_configfiles)) or "config.yaml"
 try:
+    for file in workflow.overwrite_configfiles or ["config.yaml"]:
+        check_keys(Path(file))
     PLAN = make_plan(read_config(config, ORIGIN), ORIGIN)
 except InputError as error:
-    sys.exit(f"error: {error}")
+    sys.exit(f"error: {' '.join(str(error).splitlines())}")
 CONFIG = PLAN.config
 
 # Shell lines call `diffuselm`, whatever environment is active; a conda environment comes first.
