@@ -43,5 +43,10 @@ localrules:
 rule all:
     default_target: True
     input:
+        # Snakemake makes a lost file again only where it is asked for.
+        adapters(),
+        runs("results/samples/{model}/{run}.parquet"),
+        runs("results/exact/{model}/{run}.parquet"),
+        "results/metrics.parquet",
         rules.render.input,
         rules.model_cards.input,

@@ -251,6 +251,17 @@ def test_what_a_killed_writer_left_goes_with_the_next_one(tmp_path, kind):
     assert not left_beside(path)
 
 
+def test_a_file_goes_with_what_a_killed_writer_left_of_it(tmp_path):
+    path = tmp_path / "a"
+    path.write_text("whole")
+    writer("file", path).communicate("die\n")
+    assert len(left_beside(path)) == 1
+    contracts.remove(path)
+    assert not path.exists()
+    assert not left_beside(path)
+    contracts.remove(path)
+
+
 @pytest.mark.parametrize("kind", ["file", "folder"])
 def test_the_part_of_a_live_writer_stays(tmp_path, kind):
     path = tmp_path / "a"

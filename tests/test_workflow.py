@@ -226,6 +226,23 @@ def test_the_second_invocation_does_nothing(finished):
 
 
 @pytest.mark.parametrize(
+    "lost",
+    [
+        f"results/samples/{MODEL}/only-names.parquet",
+        f"results/exact/{MODEL}/base.parquet",
+        f"results/adapters/{MODEL}/all/adapter_model.safetensors",
+        "results/metrics.parquet",
+    ],
+)
+def test_a_result_that_was_lost_is_made_again(finished, tmp_path, lost):
+    shutil.move(finished / lost, tmp_path / "kept")
+    try:
+        assert "Nothing to be done" not in snakemake(finished, "-n")
+    finally:
+        shutil.move(tmp_path / "kept", finished / lost)
+
+
+@pytest.mark.parametrize(
     "target",
     [
         "names",

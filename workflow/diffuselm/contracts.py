@@ -117,6 +117,12 @@ def written_whole(path: Path) -> Iterator[Path]:
         part.replace(path)
 
 
+def remove(path: Path) -> None:
+    """Delete a file, if it is there, and what killed writers of it left beside it."""
+    path.unlink(missing_ok=True)
+    _sweep(path)
+
+
 @contextmanager
 def written_folder(path: Path) -> Iterator[Path]:
     """Yield a temporary folder; it is moved to `path`, safe on disk, only if the block succeeds.

@@ -74,7 +74,7 @@ def run(
             contracts.write_rows(part / "training.parquet", rows, contracts.TRAINING)
             made["files"] = {name: file_hash(part / name) for name in ADAPTER_FILES}
             write_json(part / "run.json", made)
-        checkpoint.unlink(missing_ok=True)
+        contracts.remove(checkpoint)
 
 
 def _save(tuned: PeftModel, record: dict[str, Any], folder: Path) -> None:
