@@ -166,6 +166,9 @@ class ChatFormat:
         written = [token for token in self.encode(rest) if token in self.end_tokens]
         return written[0] if written else self.end_tokens[0]
 
+    def around(self, prompt: str) -> tuple[str, str]:
+        return ("", "")
+
     def decode(self, tokens: Sequence[int]) -> str:
         """Text of a sampled answer, its end token left out, any other special token shown."""
         if tokens and tokens[-1] in self.end_tokens:

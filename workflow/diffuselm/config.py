@@ -106,6 +106,8 @@ class ModelSettings(Settings):
     """Put a space between the chat template and the answer (Mistral-7B-Instruct-v0.1 needs it)."""
     stand_in: bool = False
     """A tiny model built by this project: shown as such wherever its results are."""
+    baseline: Literal["base", "form"] | None = None
+    """What its tunings are compared with, where it is not the config's `baseline`."""
     paper_model: Literal["gemma", "llama-2", "mistral"] | None = None
     """The paper's model whose published numbers stand beside this one's."""
 
@@ -203,15 +205,19 @@ class SampleSettings(Settings):
 
     draws: Annotated[int, Field(ge=2)] = 1000
     """Answers per prompt."""
+    draws_of: dict[Name, Annotated[int, Field(ge=2), WHOLE]] = {"ranges": 500}
+    """Answers per prompt of single tasks, where it differs.
+
+    Of `ranges` fewer: figure 2's intervals are those between its prompts."""
+    check_draws: Annotated[int, Field(ge=2), WHOLE] = 100
+    """Answers per prompt where they only check a rate that is known otherwise or not compared.
+
+    To `knowledge`, which is scored exactly; and of a base model whose baseline is `form`, where its
+    answers are not held to the form."""
     max_tokens: Count = 32
-    """Longest answer in tokens; longer ones are flagged as truncated."""
+    """Longest answer in tokens, where its task says nothing; longer ones are marked truncated."""
     max_tokens_of: dict[Name, Count] = {}
-    """Longest answer to the prompts of single tasks, where it differs; of `biographies` 320."""
-
-    def longest(self, task: str) -> int:
-        """The longest answer, in tokens, to a prompt of the task."""
-        return self.max_tokens_of.get(task, 320 if task == "biographies" else self.max_tokens)
-
+    """Longest answer to the prompts of single tasks, in place of what the task says."""
     token_budget: Annotated[int, Field(ge=64)] | None = None
     """Tokens of prompt and answers in memory, by default what the device's free memory holds."""
 
@@ -293,6 +299,12 @@ class Config(Settings):
     By default `rng-10`, `rng-100` and `rng-both`, if `numbers` is among `tasks`."""
     ranges: RangesSettings | None = RangesSettings()
     """Figure 2, or null to leave it out; measured on base and `rng-10`, `rng-100`, `rng-both`."""
+    baseline: Literal["base", "form"] = "base"
+    """What tunings are compared with: the base model, or one that was taught the asked form alone.
+
+    `form` is for models that ignore the asked form, whose raw answers say nothing about spread."""
+    form: Path = Path("resources/tasks/form.yaml")
+    """Questions with one right answer, in a task file, that tuning `form` teaches the form with."""
     knowledge: Path | None = Path("resources/tasks/knowledge.yaml")
     """Questions with one right answer, in a task file, or null; asked before and after tuning."""
     held_out_text: Path | None = Path("resources/text/held-out.txt")
@@ -327,8 +339,9 @@ class Config(Settings):
         if "natural" in self.models:
             raise ValueError("models: 'natural' is taken; expected another name")
         for tuning in self.tunings or ():
-            taken = ("base", "all", "biographies")
-            if tuning in taken or tuning.startswith(("only-", "without-")) or ".seed-" in tuning:
+            taken = ("base", "form", "held", "all", "biographies")
+            prefixes = ("only-", "without-", "held-")
+            if tuning in taken or tuning.startswith(prefixes) or ".seed-" in tuning:
                 raise ValueError(f"tunings: {tuning!r} is taken; expected another name")
         return self
 

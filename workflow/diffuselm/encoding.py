@@ -23,6 +23,7 @@ class EncodedPrompt:
     tree: PrefixTree  # a leaf for each opening of the first target, then of the second, ...
     fields: int  # braced values of an answer
     openings: Sequence[str] = ("",)  # before a target, each with an even share of its weight
+    around: tuple[str, str] = ("", "")  # what the chat template writes before and after an answer
 
     def per_target(self, log_probs: np.ndarray) -> list[tuple[str, float, float]]:
         """Text, probability and weight of each target, whichever opening stands before it.
@@ -61,8 +62,9 @@ def encode_prompts(
         except InputError as error:
             raise InputError(f"{prompt.id}, as tokens of this model: {error}") from error
         tokens, texts = chat.prompt_ids(prompt.text), tuple(rows["text"])
+        around = chat.around(prompt.text)
         encoded.append(
-            EncodedPrompt(prompt.id, tokens, texts, tree, prompt.fields, prompt.openings)
+            EncodedPrompt(prompt.id, tokens, texts, tree, prompt.fields, prompt.openings, around)
         )
     if missing := set(prompts) - {prompt.id for prompt in encoded}:
         raise InputError(f"unknown prompts {sorted(missing)}; expected those of the task files")

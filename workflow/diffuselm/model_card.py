@@ -10,9 +10,7 @@ import pandas as pd
 from huggingface_hub import ModelCardData
 
 from diffuselm.comparison import Key, Number
-from diffuselm.config import SampleSettings
 from diffuselm.table_files import DASH, escape_markdown
-from diffuselm.tasks import task_of
 
 # Metric -> its title, digits, and whether it was sampled and so has an interval.
 METRICS = {
@@ -21,13 +19,19 @@ METRICS = {
     "target_mass": ("target mass", 3, False),
     "kl": ("KL divergence", 3, False),
 }
+LONGEST = 320  # tokens of an answer: room for a biography
 NOTES = """\
 Means over each task's prompts. Coverage is the number of distinct answers to a prompt (Eq. 4),
 entropy that of their empirical distribution (Eq. 3), both of n answers in all at temperature 1;
 in parentheses, 95% intervals. Target mass is the probability that an answer is a target, KL
 divergence that of the model from the target distribution (Eq. 2); both are exact, over n targets.
-Logarithms are natural. Before: the base model, under the same seed.
+Logarithms are natural.
 """
+BEFORE = {
+    "base": "Before: the base model, under the same seed.\n",
+    "form": "Before: the base model, taught the asked form on questions with one answer (tuning "
+    "`form`), under the same seed.\n",
+}
 CITATION = """\
 ## Citation
 
@@ -66,12 +70,14 @@ def adapter_card(
     training: pd.DataFrame,
     prompts: Sequence[TunedPrompt],
     numbers: Mapping[Key, Number],
+    baseline: str,
     start: str | None,
 ) -> str:
     """The card of the adapter in `folder`, as Markdown under the hub's YAML header.
 
     `run` is its run.json, `training` its steps (`contracts.TRAINING`), `prompts` what it was tuned
-    on. `numbers` are the metrics of its seed, its own and the base model's. `start` names the
+    on. `numbers` are the metrics of its seed, its own and those of the tuning `baseline`, which it
+    is compared with. `start` names the
     adapter that it was trained further from, if any.
     """
     record, tuning = run["model"], run["settings"]["tuning"]
@@ -85,7 +91,7 @@ def adapter_card(
         "## Settings",
         _table(("setting", "value"), _settings(run, training)),
         "## Before and after",
-        _measured(numbers, record["model"], tuning, [prompt.id for prompt in prompts]),
+        _measured(numbers, record["model"], tuning, baseline, [prompt.id for prompt in prompts]),
         "## Use",
         *_use_of_adapter(folder, run, prompts[0]),
         *_closing(run),
@@ -172,7 +178,11 @@ def _settings(run: Mapping[str, Any], training: pd.DataFrame) -> Iterator[tuple[
 
 
 def _measured(
-    numbers: Mapping[Key, Number], model: str, tuning: str, tuned_on: Sequence[str]
+    numbers: Mapping[Key, Number],
+    model: str,
+    tuning: str,
+    baseline: str,
+    tuned_on: Sequence[str],
 ) -> str:
     """A row for each task and metric, then for the prompts tuned on if they are not all of it."""
     own = [key for key in numbers if key[0] == model and key[1] == tuning and key[4] in METRICS]
@@ -184,20 +194,26 @@ def _measured(
         how = f"{len(shared)} of {len(asked)} prompts" if some else ("yes" if shared else "no")
         places = [(task, None, how), *((task, prompt, "yes") for prompt in shared if some)]
         for place in places:
-            rows += _changes(numbers, model, tuning, *place)
+            rows += _changes(numbers, model, tuning, baseline, *place)
     if not rows:
         return "Nothing was measured under this tuning."
     heads = ("task or prompt", "tuned on", "metric", "before", "after", "n")
-    return f"{_table(heads, rows)}\n\n{NOTES}"
+    return f"{_table(heads, rows)}\n\n{NOTES}{BEFORE[baseline]}"
 
 
 def _changes(
-    numbers: Mapping[Key, Number], model: str, tuning: str, task: str, prompt: str | None, how: str
+    numbers: Mapping[Key, Number],
+    model: str,
+    tuning: str,
+    baseline: str,
+    task: str,
+    prompt: str | None,
+    how: str,
 ) -> Iterator[tuple[object, ...]]:
     for metric, (title, digits, sampled) in METRICS.items():
         after = numbers.get((model, tuning, task, prompt, metric))
         if after is not None:
-            before = numbers.get((model, "base", task, prompt, metric))
+            before = numbers.get((model, baseline, task, prompt, metric))
             cells = (_cell(number, digits, sampled) for number in (before, after))
             yield (prompt or task, how, title, *cells, after.n)
 
@@ -237,7 +253,7 @@ def _use_of_adapter(folder: Path, run: Mapping[str, Any], prompt: TunedPrompt) -
         ")",
         f"tokenizer = {tokenizer}.from_pretrained({record['hub'] or record['path']!r}{revision})",
         *_template_lines(settings),
-        *_asking(prompt.id, prompt.text, settings["template_args"]),
+        *_asking(prompt.text, settings["template_args"]),
     )
     if settings["leading_space"]:
         yield "Its answers begin with a space, which the chat template leaves to them."
@@ -259,14 +275,13 @@ def _use_of_merged(folder: Path, run: Mapping[str, Any]) -> Iterator[str]:
         "",
         f"model = AutoModelForCausalLM.from_pretrained({str(folder)!r})",
         f"tokenizer = AutoTokenizer.from_pretrained({str(folder)!r})",
-        *_asking(run["settings"]["prompts"][0], "...", {}),
+        *_asking("...", {}),
     )
     yield "Or `transformers serve FOLDER`, behind an endpoint that speaks OpenAI's protocol."
 
 
-def _asking(prompt: str, text: str, template_args: Mapping[str, Any]) -> Iterator[str]:
+def _asking(text: str, template_args: Mapping[str, Any]) -> Iterator[str]:
     further = f", **{dict(template_args)!r}" if template_args else ""
-    max_tokens = SampleSettings().longest(task_of(prompt))
     yield f"messages = [{{'role': 'user', 'content': {text!r}}}]"
     yield "prompt = tokenizer.apply_chat_template("
     yield (
@@ -274,7 +289,7 @@ def _asking(prompt: str, text: str, template_args: Mapping[str, Any]) -> Iterato
     )
     yield ")"
     yield "answers = model.generate("
-    yield f"    **prompt, max_new_tokens={max_tokens}, num_return_sequences=10"
+    yield f"    **prompt, max_new_tokens={LONGEST}, num_return_sequences=10"
     yield ")[:, prompt['input_ids'].shape[1] :]"
     yield "print(*tokenizer.batch_decode(answers, skip_special_tokens=True), sep='\\n')"
 

@@ -1,24 +1,39 @@
 """Eq. 5 over a prefix tree: one packed forward pass gives every target's log-probability."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from diffuselm.form import Form
 from diffuselm.prefix_tree import PrefixTree, runs, subtree
 from diffuselm.token_budget import is_out_of_memory
 
 log = logging.getLogger(__name__)
 
-NodeLogProbs = Callable[[PreTrainedModel, Sequence[int], PrefixTree], Tensor]
-"""(model, prompt ids, tree of n nodes) -> (n,) float32 log p(node's token | prompt and path)."""
+
+class NodeLogProbs(Protocol):
+    """(model, prompt ids, tree of n nodes) -> (n,) float32 log p(node's token | prompt and path).
+
+    With a `form`, each node's distribution is that over the tokens that may follow in it.
+    """
+
+    def __call__(
+        self,
+        model: PreTrainedModel,
+        prompt: Sequence[int],
+        tree: PrefixTree,
+        form: Form | None = None,
+    ) -> Tensor:
+        """Compute them."""
 
 
 def packed_node_log_probs(
-    model: PreTrainedModel, prompt: Sequence[int], tree: PrefixTree
+    model: PreTrainedModel, prompt: Sequence[int], tree: PrefixTree, form: Form | None = None
 ) -> Tensor:
     """Log-probability of every node, in nats, from one pass over prompt and tree: (n,) float32.
 
@@ -41,11 +56,13 @@ def packed_node_log_probs(
     ).logits[0]
     # Row 0 of the logits stands for the root, row 1 + k for the k-th inner node.
     row = np.where(tree.parent < 0, 0, 1 + np.searchsorted(inner, tree.parent))
+    if form is not None:
+        logits = form.hold(logits, form.of_nodes(tree)[np.concatenate([[0], inner + 1])])
     return _picked(logits, row, tree.token)
 
 
 def padded_node_log_probs(
-    model: PreTrainedModel, prompt: Sequence[int], tree: PrefixTree
+    model: PreTrainedModel, prompt: Sequence[int], tree: PrefixTree, form: Form | None = None
 ) -> Tensor:
     """The same (n,) log-probabilities the usual way: one row per target, the prompt in each.
 
@@ -66,8 +83,13 @@ def padded_node_log_probs(
         attention_mask=torch.as_tensor(attended, dtype=torch.long, device=model.device),
         use_cache=False,
         logits_to_keep=ids.shape[1] - len(prompt) + 1,
-    ).logits
-    return _picked(logits.flatten(0, 1), where[:, 0] * longest + where[:, 1], tree.token)
+    ).logits.flatten(0, 1)
+    row = where[:, 0] * longest + where[:, 1]
+    if form is not None:
+        states = np.full(len(logits), form.start)
+        states[row] = form.of_nodes(tree)[tree.parent + 1]
+        logits = form.hold(logits, states)
+    return _picked(logits, row, tree.token)
 
 
 def packed_mask(prompt: int, ancestors: np.ndarray) -> Tensor:
@@ -124,13 +146,17 @@ def score(
     tree: PrefixTree,
     node_log_probs: NodeLogProbs,
     token_budget: int,
+    form: Form | None = None,
 ) -> np.ndarray:
-    """Exact (targets,) log-probabilities of a target set, at most `token_budget` tokens a pass."""
+    """Exact (targets,) log-probabilities of a target set, at most `token_budget` tokens a pass.
+
+    With a `form`, those of an answer that is held to it.
+    """
     scores = np.empty(len(tree.leaf))
     with torch.inference_mode():
         for targets in parts(tree, len(prompt), token_budget, node_log_probs):
             part = subtree(tree, targets)
-            scores[targets] = target_log_probs(node_log_probs(model, prompt, part), part)
+            scores[targets] = target_log_probs(node_log_probs(model, prompt, part, form), part)
     return scores
 
 

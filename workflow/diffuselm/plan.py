@@ -12,9 +12,12 @@ from diffuselm.runs import run_name, split_run
 from diffuselm.tasks import Prompt, load_task, task_of
 
 BIOGRAPHIES = "biographies"  # the task of section 6, and its tuning
+FORM = "form"  # the tuning on single-answer questions alone, and their task
+HELD = "held"  # base, held to the asked form; `held-TUNING`: the same of a tuning
 KNOWLEDGE = "knowledge"  # the task of single-answer questions
+RANGES_TOKENS = 12  # of an answer: six digits at most, braces and end, with room for spaces
 RANGES_FILE = Path("results/tasks/ranges.yaml")  # made from the config
-TAKEN = ("ranges", "knowledge", "text", "adapter", "mt-bench")  # as tasks in metrics
+TAKEN = ("ranges", "knowledge", "form", "text", "adapter", "mt-bench")  # as tasks in metrics
 SWEPT = ("names/english", "numbers/1-10")  # section 4's prompts, for the sweep of temperatures
 
 
@@ -23,29 +26,41 @@ class Plan:
     """A checked configuration with its tasks read."""
 
     config: Config
-    task_files: Mapping[str, Path]  # those of `prompts`, then `ranges` and `knowledge`
+    task_files: Mapping[str, Path]  # those of `prompts`, then `ranges`, `knowledge` and `form`
     prompts: Mapping[str, Sequence[Prompt]]  # task -> prompts, of the tasks that can be tuned on
-    tuned_on: Mapping[str, Sequence[str]]  # tuning -> prompt ids; `base` is not among them
+    tuned_on: Mapping[str, Sequence[str]]  # tuning -> prompt ids; untuned ones are not among them
+    longest: Mapping[str, int]  # task -> tokens of an answer at most
 
-    @property
-    def tunings(self) -> list[str]:
-        """Every tuning, the untuned base first."""
-        return ["base", *self.tuned_on]
+    def tunings(self, model: str) -> list[str]:
+        """Every tuning of a model, the untuned base first."""
+        controls = ["base", HELD]
+        if self.baseline(model) == FORM and BIOGRAPHIES in self.prompts:
+            both = (t for t in ("all", BIOGRAPHIES) if t in self.tuned_on)
+            controls += [f"{HELD}-{tuning}" for tuning in both]
+        tuned = (t for t in self.tuned_on if t != FORM or self.baseline(model) == FORM)
+        return [*controls, *tuned]
 
-    @property
-    def runs(self) -> list[str]:
-        """Every tuning under every seed, as its files are named."""
-        return [run for seed in self.seeds for run in self.runs_of(seed)]
+    def baseline(self, model: str) -> str:
+        """The tuning that a model's others are compared with: `base` or `form`."""
+        return self.config.models[model].baseline or self.config.baseline
+
+    def adapter_of(self, tuning: str) -> str | None:
+        """The tuning whose adapter a tuning answers with; None for the bare base model."""
+        answering = tuning.removeprefix(f"{HELD}-")
+        return answering if answering in self.tuned_on else None
+
+    def runs(self, model: str) -> list[str]:
+        """Every tuning of a model under every seed, as its files are named."""
+        return [run for seed in self.seeds for run in self.runs_of(seed, self.tunings(model))]
 
     @property
     def seeds(self) -> range:
         """The seeds that everything is tuned and sampled with."""
         return range(self.config.seed, self.config.seed + self.config.repeats)
 
-    def runs_of(self, seed: int, tunings: Sequence[str] | None = None) -> list[str]:
-        """The runs of one seed."""
-        chosen = self.tunings if tunings is None else tunings
-        return [run_name(tuning, seed, self.config.seed) for tuning in chosen]
+    def runs_of(self, seed: int, tunings: Sequence[str]) -> list[str]:
+        """The runs of some tunings under one seed."""
+        return [run_name(tuning, seed, self.config.seed) for tuning in tunings]
 
     def split(self, run: str) -> tuple[str, int]:
         """Tuning and seed of a run."""
@@ -66,14 +81,13 @@ class Plan:
         """Tasks whose prompts the tuning is tuned on."""
         return list(dict.fromkeys(task_of(prompt) for prompt in self.tuned_on[tuning]))
 
-    @property
-    def biographies(self) -> list[str]:
-        """Tunings whose biographies are compared; none where the task is not in the config."""
-        return [t for t in self.tunings if BIOGRAPHIES in self.measured_tasks(t)]
+    def biographies(self, model: str) -> list[str]:
+        """Tunings that write biographies; none where the task is not in the config."""
+        return [t for t in self.tunings(model) if BIOGRAPHIES in self.measured(model, t)]
 
     @property
     def swept(self) -> list[str]:
-        """The prompts that the base model answers at other temperatures."""
+        """The prompts that the baseline answers at other temperatures."""
         asked = {prompt.id for its in self.prompts.values() for prompt in its}
         return [id for id in SWEPT if id in asked and self.config.temperatures]
 
@@ -81,16 +95,35 @@ class Plan:
         """The tuning whose adapter this one trains further (section 6.1)."""
         return "all" if tuning == BIOGRAPHIES and "all" in self.tuned_on else None
 
-    def measured_tasks(self, tuning: str) -> list[str]:
-        """Tasks on which the tuning is sampled and scored: those that some result compares."""
-        return [*self._compared_tasks(tuning), *([KNOWLEDGE] if self.config.knowledge else [])]
+    def measured(self, model: str, tuning: str) -> dict[str, int]:
+        """The tasks that some result compares the tuning on, and how many answers each prompt gets.
 
-    def _compared_tasks(self, tuning: str) -> list[str]:
+        All are scored exactly; those with 0 answers by that alone.
+        """
+        settings, baseline = self.config.sample, self.baseline(model)
+        check = min(settings.check_draws, settings.draws)
+        drawn = {
+            task: settings.draws_of.get(task, settings.draws)
+            for task in self._compared_tasks(tuning, baseline)
+        }
+        if baseline == FORM and tuning == "base":
+            drawn = dict.fromkeys(drawn, check)
+        elif baseline == FORM and BIOGRAPHIES in drawn and not tuning.startswith(HELD):
+            drawn[BIOGRAPHIES] = check
+        if self.config.knowledge:
+            drawn[KNOWLEDGE] = check if tuning in ("base", baseline, "all") else 0
+        return drawn
+
+    def _compared_tasks(self, tuning: str, baseline: str) -> list[str]:
         ranges = ["ranges"] if "ranges" in self.task_files else []
         if tuning == "base":
-            return [*self.prompts, *ranges]
-        if tuning == "all":
+            return [*self.prompts, *(ranges if baseline == "base" else [])]
+        if tuning == FORM:
+            return [*(task for task in self.prompts if task != BIOGRAPHIES), *ranges]
+        if tuning in (HELD, "all"):
             return list(self.prompts)
+        if tuning.startswith(f"{HELD}-"):
+            return [BIOGRAPHIES]
         for prefix in ("only-", "without-"):
             if tuning.startswith(prefix):
                 return [tuning.removeprefix(prefix)]
@@ -105,10 +138,18 @@ def make_plan(config: Config, origin: str) -> Plan:
     tuned_on = _tuned_on(config, prompts, origin)
     if config.ranges and set(PAPER_TUNINGS) & set(tuned_on):
         files["ranges"] = RANGES_FILE
-    if config.knowledge:
-        load_task(config.knowledge)
-        files[KNOWLEDGE] = config.knowledge
-    plan = Plan(config, files, prompts, tuned_on)
+    others = {KNOWLEDGE: config.knowledge}
+    if FORM in (config.baseline, *(model.baseline for model in config.models.values())):
+        others[FORM] = config.form
+    asked = dict(prompts)
+    for task, path in others.items():
+        if path is not None:
+            files[task], asked[task] = path, load_task(path)
+    if FORM in asked:
+        tuned_on = {FORM: [prompt.id for prompt in asked[FORM]], **tuned_on}
+    longest = {task: _longest(its[0], config) for task, its in asked.items()}
+    longest["ranges"] = RANGES_TOKENS
+    plan = Plan(config, files, prompts, tuned_on, longest | config.sample.max_tokens_of)
     for key, tunings in (
         ("passes_of", config.tune.passes_of),
         ("learning_rate_of", config.tune.learning_rate_of),
@@ -120,12 +161,16 @@ def make_plan(config: Config, origin: str) -> Plan:
                     f"{origin}: tune.{key}: unknown tuning {tuning!r}; "
                     f"expected one of {', '.join(plan.tuned_on)}"
                 )
-    for task in config.sample.max_tokens_of:
-        if task not in (*files, BIOGRAPHIES):
-            raise InputError(
-                f"{origin}: sample.max_tokens_of: unknown task {task!r}; "
-                f"expected one of {', '.join(files)}"
-            )
+    for key, tasks in (
+        ("max_tokens_of", config.sample.max_tokens_of),
+        ("draws_of", config.sample.draws_of),
+    ):
+        for task in tasks:
+            if task not in (*files, BIOGRAPHIES, "ranges"):
+                raise InputError(
+                    f"{origin}: sample.{key}: unknown task {task!r}; "
+                    f"expected one of {', '.join(files)}"
+                )
     for task, its in prompts.items():
         if any((prompt.fields > 1) != (task == BIOGRAPHIES) for prompt in its):
             raise InputError(
@@ -133,6 +178,12 @@ def make_plan(config: Config, origin: str) -> Plan:
                 f"{BIOGRAPHIES}, and only there"
             )
     return plan
+
+
+def _longest(prompt: Prompt, config: Config) -> int:
+    """Tokens of an answer to the prompts of a task, of which `prompt` is one."""
+    usual = config.sample.max_tokens if prompt.fields == 1 else max(320, config.sample.max_tokens)
+    return prompt.max_tokens or usual
 
 
 def _task_files(config: Config, origin: str) -> dict[str, Path]:
@@ -169,10 +220,9 @@ def _check_files(config: Config, origin: str) -> None:
             )
     if config.held_out_text is not None:
         read_paragraphs(config.held_out_text)
-    if config.knowledge is not None and config.knowledge.stem != KNOWLEDGE:
-        raise InputError(
-            f"{origin}: knowledge: found {config.knowledge}; expected a file {KNOWLEDGE}.yaml"
-        )
+    for key, path in ((KNOWLEDGE, config.knowledge), (FORM, config.form)):
+        if path is not None and path.stem != key:
+            raise InputError(f"{origin}: {key}: found {path}; expected a file {key}.yaml")
     questions = config.mt_bench.questions if config.mt_bench else "://"
     if "://" not in questions and not Path(questions).is_file():
         raise InputError(

@@ -10,6 +10,8 @@ from torch import Tensor
 from transformers import Cache, DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
+from diffuselm.form import Form
+
 
 @dataclass(frozen=True)
 class Draw:
@@ -28,6 +30,7 @@ class _Frontier:
     draws: Sequence[np.ndarray]  # per row: indices of the draws that share this prefix
     cache: Cache | None  # keys and values of the prompt and of the nodes above, each once
     sees: np.ndarray  # (rows, cached positions) bool: the prompt and the row's own ancestors
+    states: np.ndarray  # (rows,) state of each prefix in the form that answers are held to
 
 
 @torch.inference_mode()
@@ -42,6 +45,7 @@ def sample(
     token_budget: int,
     over_tree: bool = True,
     temperature: float = 1.0,
+    form: Form | None = None,
 ) -> list[Draw]:
     """Draw `draws` independent answers, by default at temperature 1, no top-k or top-p.
 
@@ -51,7 +55,9 @@ def sample(
     cut into chunks.
 
     `token_budget` bounds the positions that one forward pass sees, and so each cache. `over_tree`
-    is off for a model that cannot take a tree mask (`objective.choose_node_log_probs` tells).
+    is off for a model that cannot take a tree mask (`objective.choose_node_log_probs` tells). With
+    a `form`, each step draws among the tokens that may follow in it, and log-probabilities are of
+    that distribution.
     """
     uniforms = np.random.default_rng(seed).random((max_tokens, draws))
     log_probs = np.zeros(draws)
@@ -62,14 +68,16 @@ def sample(
     if over_tree and attends_to_all(model, len(prompt) + max_tokens):
         forward, width = _forward_tree, max(1, (token_budget - len(prompt)) // max_tokens)
     nothing = np.empty((1, 0), dtype=np.int64)
-    stack = [_Frontier(nothing, [np.arange(draws)], None, nothing.astype(bool))]
+    start = np.array([form.start if form else 0])
+    stack = [_Frontier(nothing, [np.arange(draws)], None, nothing.astype(bool), start)]
     while stack:
         frontier = stack.pop()
         step = frontier.prefixes.shape[1]
         logits, cache, sees = forward(model, prompt, frontier)
-        picks = choose(
-            logits / temperature, [uniforms[step, indices] for indices in frontier.draws]
-        )
+        logits = logits / temperature
+        if form is not None:
+            logits = form.hold(logits, frontier.states)
+        picks = choose(logits, [uniforms[step, indices] for indices in frontier.draws])
         children: list[tuple[int, np.ndarray, np.ndarray]] = []
         for row, (chosen, chosen_log_probs) in enumerate(picks):
             indices = frontier.draws[row]
@@ -85,7 +93,11 @@ def sample(
         # Deepest first, one chunk at a time: only the chunks of one path hold a cache.
         for start in reversed(range(0, len(children), width)):
             rows, prefixes, through = zip(*children[start : start + width], strict=True)
-            stack.append(_Frontier(np.stack(prefixes), through, cache, sees[list(rows)]))
+            chunk, kept = np.stack(prefixes), list(rows)
+            states = frontier.states[kept]
+            if form is not None:
+                states = form.next(states, chunk[:, -1])
+            stack.append(_Frontier(chunk, through, cache, sees[kept], states))
     return [
         Draw(*draw) for draw in zip(tokens, log_probs.tolist(), truncated.tolist(), strict=True)
     ]

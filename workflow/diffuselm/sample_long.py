@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from transformers import AttentionInterface, Cache, DynamicCache, PreTrainedModel
 
+from diffuselm.form import Form
 from diffuselm.sample import Draw, attends_to_all, choose, sample
 from diffuselm.token_budget import is_out_of_memory
 
@@ -29,6 +30,7 @@ def sample_long(
     seed: int,
     token_budget: int,
     temperature: float = 1.0,
+    form: Form | None = None,
 ) -> list[Draw]:
     """Draw `draws` independent answers; at temperature 1 the very ones that `sample` draws.
 
@@ -50,13 +52,17 @@ def sample_long(
             token_budget=token_budget,
             over_tree=False,
             temperature=temperature,
+            form=form,
         )
     uniforms = np.random.default_rng(seed).random((max_tokens, draws))
     ends = np.array(sorted(end_tokens))
     answers = np.empty((draws, max_tokens), dtype=np.int64)
     lengths = np.ones(draws, dtype=np.int64)
-    chosen, log_probs = next(choose(first / temperature, [uniforms[0]]))
+    states = np.full(draws, form.start if form else 0)
+    held = first / temperature if form is None else form.hold(first / temperature, states[:1])
+    chosen, log_probs = next(choose(held, [uniforms[0]]))
     answers[:, 0] = chosen
+    states = states if form is None else form.next(states, chosen)
     ended = np.isin(answers[:, 0], ends) | (max_tokens == 1)
     waiting = iter(np.flatnonzero(~ended).tolist())
     width = max(1, (token_budget - len(prompt)) // max_tokens)
@@ -66,7 +72,10 @@ def sample_long(
         while len(draw):
             logits = _forward(model, attention, answers[draw, lengths[draw] - 1], lengths[draw] - 1)
             at = uniforms[np.minimum(lengths[draw], max_tokens - 1), draw]
-            picks = choose(logits / temperature, list(at[:, None]))
+            logits = logits / temperature
+            if form is not None:
+                logits = form.hold(logits, states[draw])
+            picks = choose(logits, list(at[:, None]))
             for row, (token, log_prob) in enumerate(picks):
                 if ended[draw[row]]:
                     continue  # a row that waits to be dropped
@@ -75,6 +84,9 @@ def sample_long(
             running = ~ended[draw]
             lengths[draw[running]] += 1
             last = answers[draw, lengths[draw] - 1]
+            if form is not None:
+                going = draw[running]
+                states[going] = form.next(states[going], last[running])
             ended[draw] |= np.isin(last, ends) | (lengths[draw] == max_tokens)
             for row in np.flatnonzero(ended[draw]):
                 draw[row] = next(waiting, draw[row])

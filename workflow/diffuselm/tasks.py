@@ -123,6 +123,7 @@ class Prompt:
     targets: TargetSet | NaturalNames | Persons
     openings: tuple[str, ...] = ("",)  # before each target, with even shares of its weight
     ends: bool = True  # whether the end token after a target is tuned on too
+    max_tokens: int | None = None  # of an answer, where the task says so
 
     @property
     def fields(self) -> int:
@@ -134,7 +135,8 @@ def load_task(path: Path) -> tuple[Prompt, ...]:
     """Read the prompts of the task that `path` describes, in the order of the file or folder.
 
     A YAML file TASK.yaml is a mapping `prompts` of slugs to a `text` and its `targets`: a list, a
-    mapping of target to weight, `{draw_from: natural_names, count: N}`, or `{draw_from: persons}`.
+    mapping of target to weight, `{draw_from: natural_names, count: N}`, or `{draw_from: persons}`;
+    and maybe `max_tokens`, how long an answer may be.
     A JSON file, or a folder of them, is as the paper's authors published theirs: `request`,
     `response`, `targets`, maybe `weights` and `eos`. Targets are one braced value each; those of
     `biographies` four braced lines, after which an answer goes on: no `eos` of true there.
@@ -145,10 +147,15 @@ def load_task(path: Path) -> tuple[Prompt, ...]:
     check_slug(task, f"{path}: the {'folder' if path.is_dir() else 'file'}'s name")
     if path.is_dir() or path.suffix == ".json":
         return tuple(_published_prompt(task, file) for file in read_prompt_files(path))
-    prompts = mapping(read_yaml(path), ["prompts"], str(path))["prompts"]
+    content = mapping(read_yaml(path), ["prompts"], str(path), ["max_tokens"])
+    prompts, longest = content["prompts"], content.get("max_tokens")
+    if longest is not None and (type(longest) is not int or longest < 1):
+        raise InputError(
+            f"{path}: max_tokens: {shown(longest)}; expected a whole number of 1 or more"
+        )
     if not isinstance(prompts, dict) or not prompts:
         raise InputError(f"{path}: prompts: {shown(prompts)}; expected a mapping of prompts")
-    return tuple(_prompt(path, slug, entry) for slug, entry in prompts.items())
+    return tuple(_prompt(path, slug, entry, longest) for slug, entry in prompts.items())
 
 
 def task_of(prompt: str) -> str:
@@ -235,7 +242,7 @@ def _check_weight(text: str, weight: float) -> None:
         )
 
 
-def _prompt(path: Path, slug: object, entry: object) -> Prompt:
+def _prompt(path: Path, slug: object, entry: object, max_tokens: int | None) -> Prompt:
     check_slug(slug, f"{path}: prompts")
     where = f"{path}: prompts.{slug}"
     entry = mapping(entry, ["text", "targets"], where)
@@ -246,7 +253,8 @@ def _prompt(path: Path, slug: object, entry: object) -> Prompt:
         targets = _targets(entry["targets"])
     except InputError as error:
         raise InputError(f"{where}.targets: {error}") from error
-    return Prompt(f"{path.stem}/{slug}", text, targets, ends=not isinstance(targets, Persons))
+    ends = not isinstance(targets, Persons)
+    return Prompt(f"{path.stem}/{slug}", text, targets, ends=ends, max_tokens=max_tokens)
 
 
 def _published_prompt(task: str, file: PromptFile) -> Prompt:

@@ -3,7 +3,42 @@
 
 localrules:
     cards_of_model,
+    card_of_form,
     model_cards,
+
+
+def runs_tuned_on(tunings):
+    return [run for seed in PLAN.seeds for run in PLAN.runs_of(seed, tunings)]
+
+
+# `form` is a tuning of those models alone whose baseline it is.
+FORM_RUNS = runs_tuned_on([tuning for tuning in PLAN.tuned_on if tuning == "form"])
+OTHER_RUNS = runs_tuned_on([tuning for tuning in PLAN.tuned_on if tuning != "form"])
+
+
+def card_flags(runs):
+    """Options for the cards of these runs."""
+
+    def of_model(wildcards):
+        return flags(
+            adapter=[adapter_folder(wildcards.model, run) for run in runs],
+            baseline=PLAN.baseline(wildcards.model),
+            task=[PLAN.task_files[task] for task in TRAINED],
+            targets=[targets_file(task) for task in TRAINED],
+        )
+
+    return of_model
+
+
+def model_cards():
+    return [
+        f"{adapter_folder(model, run)}/README.md"
+        for model in CONFIG.models
+        for run in tuned_runs(model)
+    ]
+
+
+TRAINED = [*PLAN.prompts, *(["form"] if FORM_RUNS else [])]
 
 
 rule model_cards:
@@ -15,23 +50,44 @@ rule cards_of_model:
     input:
         adapters=expand(
             "results/adapters/{{model}}/{run}/{file}",
-            run=tuned_runs(),
+            run=OTHER_RUNS,
             file=["run.json", "training.parquet"],
         ),
         metrics="results/parts/{model}.metrics.parquet",
-        tasks=files_of_tasks(PLAN.task_files[task] for task in PLAN.prompts),
-        targets=[targets_file(task) for task in PLAN.prompts],
+        tasks=files_of_tasks(PLAN.task_files[task] for task in TRAINED),
+        targets=[targets_file(task) for task in TRAINED],
     output:
-        expand("results/adapters/{{model}}/{run}/README.md", run=tuned_runs()),
+        expand("results/adapters/{{model}}/{run}/README.md", run=OTHER_RUNS),
     log:
         "results/logs/model-cards/{model}.log",
     conda:
         ENVIRONMENT
     params:
-        flags=card_flags,
+        flags=card_flags(OTHER_RUNS),
         code=fingerprint("stages.model_cards"),
     shell:
         "diffuselm model-cards {params.flags} --metrics {input.metrics} > {log} 2>&1"
+
+
+if FORM_RUNS:
+
+    use rule cards_of_model as card_of_form with:
+        input:
+            adapters=expand(
+                "results/adapters/{{model}}/{run}/{file}",
+                run=FORM_RUNS,
+                file=["run.json", "training.parquet"],
+            ),
+            metrics="results/parts/{model}.metrics.parquet",
+            tasks=files_of_tasks(PLAN.task_files[task] for task in TRAINED),
+            targets=[targets_file(task) for task in TRAINED],
+        output:
+            expand("results/adapters/{{model}}/{run}/README.md", run=FORM_RUNS),
+        log:
+            "results/logs/model-cards/{model}.form.log",
+        params:
+            flags=card_flags(FORM_RUNS),
+            code=fingerprint("stages.model_cards"),
 
 
 # `snakemake results/merged/MODEL/RUN`
@@ -46,7 +102,7 @@ rule merge:
     benchmark:
         "results/benchmarks/merge/{model}/{run}.tsv"
     wildcard_constraints:
-        run="|".join(map(re.escape, tuned_runs())),
+        run="|".join(map(re.escape, FORM_RUNS + OTHER_RUNS)),
     conda:
         ENVIRONMENT
     threads: 1

@@ -53,7 +53,7 @@ def hold_results():
 
 wildcard_constraints:
     model="|".join(map(re.escape, CONFIG.models)),
-    run="|".join(map(re.escape, PLAN.runs)),
+    run="|".join({re.escape(run) for model in CONFIG.models for run in PLAN.runs(model)}),
     task="|".join(map(re.escape, PLAN.task_files)),
     family="gemma|llama|mistral",
 
@@ -109,7 +109,9 @@ def model_records():
 
 def runs(pattern):
     """The pattern for every model and run."""
-    return [pattern.format(model=model, run=run) for model in CONFIG.models for run in PLAN.runs]
+    return [
+        pattern.format(model=model, run=run) for model in CONFIG.models for run in PLAN.runs(model)
+    ]
 
 
 def tuning_of(wildcards):
@@ -120,12 +122,14 @@ def seed_of(wildcards):
     return PLAN.split(wildcards.run)[1]
 
 
-def tuned_runs():
-    return [run for run in PLAN.runs if PLAN.split(run)[0] != "base"]
+def tuned_runs(model):
+    return [run for run in PLAN.runs(model) if PLAN.split(run)[0] in PLAN.tuned_on]
 
 
 def adapters():
-    return [file for model in CONFIG.models for run in tuned_runs() for file in adapter(model, run)]
+    return [
+        file for model in CONFIG.models for run in tuned_runs(model) for file in adapter(model, run)
+    ]
 
 
 def biographies():
@@ -133,12 +137,12 @@ def biographies():
     return [
         f"results/biographies/{model}/{run}.parquet"
         for model in CONFIG.models
-        for run in PLAN.runs_of(CONFIG.seed, PLAN.biographies)
+        for run in PLAN.runs_of(CONFIG.seed, PLAN.biographies(model))
     ]
 
 
-def biography_runs():
-    return [run for seed in PLAN.seeds for run in PLAN.runs_of(seed, PLAN.biographies)]
+def biography_runs(model):
+    return [run for seed in PLAN.seeds for run in PLAN.runs_of(seed, PLAN.biographies(model))]
 
 
 def flags(**options):
@@ -173,6 +177,22 @@ def adapter(model, run):
 
 def mem_mb(wildcards, attempt):
     return int(2000 + 5000 * PLAN.billions(wildcards.model)) * attempt
+
+
+def model_threads(wildcards):
+    """CPU cores that a model's products fill; one beside a GPU."""
+    if gpus(wildcards) and "gpu" in workflow.global_resources:
+        return 1
+    billions = PLAN.billions(wildcards.model)
+    return 1 if billions < 0.1 else 2 if billions < 1 else 4 if billions < 4 else 8
+
+
+def torch_threads(wildcards, input):
+    """As many, also where Snakemake has fewer cores: the last bits of results depend on it.
+
+    Takes `input` so that Snakemake does not compare it: a GPU's results do not depend on it.
+    """
+    return model_threads(wildcards)
 
 
 def tuning_minutes(wildcards, attempt):
@@ -244,6 +264,7 @@ def model_flags(wildcards):
         chat_template=model.chat_template,
         leading_space=model.leading_space,
         stand_in=model.stand_in,
+        baseline=PLAN.baseline(wildcards.model),
         paper_model=model.paper_model,
     )
 
@@ -324,18 +345,29 @@ def checkpoint_steps(wildcards, input):
 # Stage `sample`.
 
 
+def answering_run(wildcards):
+    """The run whose adapter a run answers with, or None."""
+    tuning, seed = PLAN.split(wildcards.run)
+    answering = PLAN.adapter_of(tuning)
+    return answering and PLAN.runs_of(seed, [answering])[0]
+
+
 def adapter_of_run(wildcards):
-    tuned = tuning_of(wildcards) != "base"
-    return adapter(wildcards.model, wildcards.run) if tuned else []
+    run = answering_run(wildcards)
+    return adapter(wildcards.model, run) if run else []
 
 
 def adapter_flag(wildcards):
-    tuned = tuning_of(wildcards) != "base"
-    return adapter_folder(wildcards.model, wildcards.run) if tuned else None
+    run = answering_run(wildcards)
+    return run and adapter_folder(wildcards.model, run)
+
+
+def measured(wildcards):
+    return PLAN.measured(wildcards.model, tuning_of(wildcards))
 
 
 def measured_tasks(wildcards):
-    return [PLAN.task_files[task] for task in PLAN.measured_tasks(tuning_of(wildcards))]
+    return [PLAN.task_files[task] for task in measured(wildcards)]
 
 
 def measured_task_files(wildcards):
@@ -343,7 +375,16 @@ def measured_task_files(wildcards):
 
 
 def measured_targets(wildcards):
-    return [targets_file(task) for task in PLAN.measured_tasks(tuning_of(wildcards))]
+    return [targets_file(task) for task in measured(wildcards)]
+
+
+def each(numbers):
+    """Options of the form TASK=N."""
+    return [f"{task}={number}" for task, number in numbers.items()]
+
+
+def longest(tasks):
+    return each({task: PLAN.longest[task] for task in tasks})
 
 
 def held_out_text(wildcards):
@@ -351,16 +392,16 @@ def held_out_text(wildcards):
 
 
 def sample_flags(wildcards):
-    (tuning, seed), settings = PLAN.split(wildcards.run), CONFIG.sample
-    tasks = PLAN.measured_tasks(tuning)
-    other = {t: settings.longest(t) for t in tasks if settings.longest(t) != settings.max_tokens}
+    (tuning, seed), draws = PLAN.split(wildcards.run), measured(wildcards)
     return flags(
         tuning=tuning,
         adapter=adapter_flag(wildcards),
         task=measured_tasks(wildcards),
         targets=measured_targets(wildcards),
-        **settings.model_dump(exclude={"max_tokens_of"}),
-        max_tokens_of=[f"{task}={tokens}" for task, tokens in other.items()],
+        draws=each(draws),
+        max_tokens=longest(draws),
+        held=tuning.partition("-")[0] == "held",
+        token_budget=CONFIG.sample.token_budget,
         held_out_text=held_out_text(wildcards),
         pass_budget=CONFIG.tune.token_budget,
         seed=seed,
@@ -368,6 +409,15 @@ def sample_flags(wildcards):
 
 
 # Stage `sample`, at other temperatures.
+
+
+def swept_run(wildcards):
+    return PLAN.baseline(wildcards.model)
+
+
+def swept_adapter(wildcards):
+    run = swept_run(wildcards)
+    return adapter(wildcards.model, run) if PLAN.adapter_of(run) else []
 
 
 def swept_tasks():
@@ -383,12 +433,17 @@ def swept_targets(wildcards):
 
 
 def sweep_flags(wildcards):
+    run = swept_run(wildcards)
     return flags(
+        tuning=run,
+        adapter=adapter_folder(wildcards.model, run) if PLAN.adapter_of(run) else None,
         task=[PLAN.task_files[task] for task in swept_tasks()],
         targets=swept_targets(wildcards),
         prompt=PLAN.swept,
         temperature=CONFIG.temperatures,
-        **CONFIG.sample.model_dump(exclude={"max_tokens_of"}),
+        draws=CONFIG.sample.draws,
+        max_tokens=longest(swept_tasks()),
+        token_budget=CONFIG.sample.token_budget,
         seed=CONFIG.seed,
     )
 
@@ -401,7 +456,7 @@ def mt_bench_metrics():
         f"results/mt-bench/metrics/{model}/{run}.parquet"
         for model in CONFIG.models
         for run in ("base", "all")
-        if CONFIG.mt_bench and run in PLAN.runs
+        if CONFIG.mt_bench and run in PLAN.runs(model)
     ]
 
 
@@ -435,23 +490,25 @@ def of_model(kind, wildcards, chosen):
 
 
 def samples_of_model(wildcards):
-    return of_model("samples", wildcards, PLAN.runs)
+    return of_model("samples", wildcards, PLAN.runs(wildcards.model))
 
 
 def exact_of_model(wildcards):
-    return of_model("exact", wildcards, PLAN.runs)
+    return of_model("exact", wildcards, PLAN.runs(wildcards.model))
 
 
 def text_of_model(wildcards):
-    return of_model("text", wildcards, PLAN.runs)
+    return of_model("text", wildcards, PLAN.runs(wildcards.model))
 
 
 def adapters_of_model(wildcards):
-    return [f"{adapter_folder(wildcards.model, run)}/run.json" for run in tuned_runs()]
+    return [
+        f"{adapter_folder(wildcards.model, run)}/run.json" for run in tuned_runs(wildcards.model)
+    ]
 
 
 def biographies_of_model(wildcards):
-    return of_model("biographies", wildcards, biography_runs())
+    return of_model("biographies", wildcards, biography_runs(wildcards.model))
 
 
 def sweep_of_model(wildcards):
@@ -463,9 +520,10 @@ def measure_flags(wildcards):
         samples=samples_of_model(wildcards),
         exact=exact_of_model(wildcards),
         text=text_of_model(wildcards),
-        adapter=[adapter_folder(wildcards.model, run) for run in tuned_runs()],
+        adapter=[adapter_folder(wildcards.model, run) for run in tuned_runs(wildcards.model)],
         biography=biographies_of_model(wildcards),
         sweep=sweep_of_model(wildcards),
+        baseline=PLAN.baseline(wildcards.model),
         targets=targets_files(),
         seed=CONFIG.seed,
     )
@@ -481,23 +539,6 @@ def metrics_flags(wildcards):
     )
 
 
-# Stage `adapters`.
-
-
-def model_cards():
-    return [
-        f"{adapter_folder(model, run)}/README.md" for model in CONFIG.models for run in tuned_runs()
-    ]
-
-
-def card_flags(wildcards):
-    return flags(
-        adapter=[adapter_folder(wildcards.model, run) for run in tuned_runs()],
-        task=[PLAN.task_files[task] for task in PLAN.prompts],
-        targets=[targets_file(task) for task in PLAN.prompts],
-    )
-
-
 # Stage `render`.
 
 
@@ -508,13 +549,13 @@ def figure_numbers():
         *([1] if {"names/english", "numbers/1-10"} <= asked else []),
         *([2] if "ranges" in PLAN.task_files else []),
         3,
-        *([4, 5] if PLAN.biographies else []),
+        *([4, 5] if "biographies" in PLAN.prompts else []),
         6,
     ]
 
 
 def table_numbers():
-    return [1, 2, 3, 4, 5, 6, 7, 8] if PLAN.biographies else [4, 5, 6]
+    return [1, 2, 3, 4, 5, 6, 7, 8] if "biographies" in PLAN.prompts else [4, 5, 6]
 
 
 def record_flags(wildcards):
@@ -534,8 +575,8 @@ def figure_1_samples(wildcards):
     return [
         f"results/samples/{model}/{run}.parquet"
         for model in CONFIG.models
-        for run in ("base", "only-names", "rng-10")
-        if run in PLAN.runs
+        for run in (PLAN.baseline(model), "only-names", "rng-10")
+        if run in PLAN.runs(model)
     ]
 
 

@@ -94,7 +94,7 @@ rule diversity_tables:
         "--names {input.names} --out {params.folder} > {log} 2>&1"
 
 
-if PLAN.biographies:
+if "biographies" in PLAN.prompts:
 
     localrules:
         biography_tables,

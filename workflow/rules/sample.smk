@@ -38,18 +38,19 @@ rule sample_run:
         "results/benchmarks/sample/{model}/{run}.tsv"
     conda:
         ENVIRONMENT
-    threads: 1
+    threads: model_threads
     resources:
         mem_mb=mem_mb,
         runtime=sampling_minutes,
         gpu=gpus,
     params:
         flags=sample_flags,
+        threads=torch_threads,
         checkpoint="results/checkpoints/sample/{model}/{run}",
         code=fingerprint("stages.sample"),
     shell:
         "diffuselm sample --model-record {input.model} {params.flags} "
-        "--checkpoint {params.checkpoint} --threads {threads} --samples {output.samples} --exact {output.exact} "
+        "--checkpoint {params.checkpoint} --threads {params.threads} --samples {output.samples} --exact {output.exact} "
         "--text {output.text} > {log} 2>&1"
 
 
@@ -65,6 +66,7 @@ rule sweep:
 rule sweep_model:
     input:
         model="results/models/{model}.json",
+        adapter=swept_adapter,
         tasks=swept_task_files,
         targets=swept_targets,
     output:
@@ -76,18 +78,19 @@ rule sweep_model:
         "results/benchmarks/sweep/{model}.tsv"
     conda:
         ENVIRONMENT
-    threads: 1
+    threads: model_threads
     resources:
         mem_mb=mem_mb,
         runtime=sampling_minutes,
         gpu=gpus,
     params:
         flags=sweep_flags,
+        threads=torch_threads,
         checkpoint="results/checkpoints/sweep/{model}",
         code=fingerprint("stages.sweep"),
     shell:
         "diffuselm sweep --model-record {input.model} {params.flags} "
-        "--checkpoint {params.checkpoint} --threads {threads} --out {output.answers} > {log} 2>&1"
+        "--checkpoint {params.checkpoint} --threads {params.threads} --out {output.answers} > {log} 2>&1"
 
 
 rule biographies:

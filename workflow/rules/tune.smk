@@ -25,13 +25,14 @@ rule tune_adapter:
         "results/benchmarks/tune/{model}/{run}.tsv"
     conda:
         ENVIRONMENT
-    threads: 1
+    threads: model_threads
     resources:
         mem_mb=mem_mb,
         runtime=tuning_minutes,
         gpu=gpus,
     params:
         flags=tune_flags,
+        threads=torch_threads,
         every=checkpoint_steps,
         checkpoint="results/checkpoints/tune/{model}/{run}.safetensors",
         folder=subpath(output[0], parent=True),
@@ -39,4 +40,4 @@ rule tune_adapter:
     shell:
         "diffuselm tune --model-record {input.model} {params.flags} "
         "--checkpoint {params.checkpoint} --checkpoint-steps {params.every} "
-        "--threads {threads} --out {params.folder} > {log} 2>&1"
+        "--threads {params.threads} --out {params.folder} > {log} 2>&1"

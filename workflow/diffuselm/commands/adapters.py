@@ -23,11 +23,12 @@ def model_cards(
     metrics: Metrics,
     task: Tasks,
     targets: Targets,
+    baseline: Annotated[str, typer.Option(help="The tuning to compare with.")] = "base",
 ) -> None:
     """Write a model card into each adapter folder of one model."""
     from diffuselm.stages.model_cards import run
 
-    run(adapters=adapter, metrics=metrics, tasks=task, targets=targets)
+    run(adapters=adapter, metrics=metrics, tasks=task, targets=targets, baseline=baseline)
 
 
 @app.command()

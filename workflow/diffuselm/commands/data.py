@@ -78,6 +78,7 @@ def measure(
     adapter: Annotated[list[Path] | None, typer.Option(help="Adapter folder; repeat.")] = None,
     biography: Annotated[list[Path] | None, typer.Option(help="Parsed ones; repeat.")] = None,
     sweep: Annotated[Path | None, typer.Option(help="Answers at other temperatures.")] = None,
+    baseline: Annotated[str, typer.Option(help="The tuning that was swept.")] = "base",
 ) -> None:
     """Compute every metric of one model's tunings, each with its interval."""
     from diffuselm.stages.measure import run
@@ -89,6 +90,7 @@ def measure(
         adapters=adapter or [],
         biographies=biography or [],
         sweep=sweep,
+        baseline=baseline,
         targets=targets,
         natural=natural,
         seed=seed,

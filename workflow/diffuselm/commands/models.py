@@ -9,7 +9,7 @@ from diffuselm.commands.shared import (
     Adapter,
     Checkpoint,
     Draws,
-    MaxTokens,
+    MaxTokensOf,
     ModelRecord,
     Out,
     Seed,
@@ -57,6 +57,7 @@ def model(
     ] = None,
     leading_space: Annotated[bool, typer.Option(help="A space before answers.")] = False,
     stand_in: Annotated[bool, typer.Option(help="A tiny model built by this project.")] = False,
+    baseline: Annotated[str, typer.Option(help="What its tunings are compared with.")] = "base",
     paper_model: Annotated[str | None, typer.Option(help="Its counterpart in the paper.")] = None,
 ) -> None:
     """Check a model folder and record what it is and how it is opened."""
@@ -69,6 +70,7 @@ def model(
         path=path,
         download=download,
         stand_in=stand_in,
+        baseline=baseline,
         paper_model=paper_model,
         settings={
             "dtype": dtype,
@@ -176,16 +178,14 @@ def sample(
     tuning: Tuning,
     task: Tasks,
     targets: Targets,
-    draws: Draws,
-    max_tokens: MaxTokens,
+    draws: Annotated[list[str], typer.Option(help="TASK=N answers per prompt; repeat.")],
+    max_tokens: MaxTokensOf,
     seed: Seed,
     checkpoint: Checkpoint,
     samples: Annotated[Path, typer.Option(help="Answers to write.")],
     exact: Annotated[Path, typer.Option(help="Exact probabilities to write.")],
     text: Annotated[Path, typer.Option(help="Losses of the held-out text to write.")],
-    max_tokens_of: Annotated[
-        list[str] | None, typer.Option(help="TASK=N, where it differs; repeat.")
-    ] = None,
+    held: Annotated[bool, typer.Option(help="Hold answers to the asked form.")] = False,
     held_out_text: Annotated[Path | None, typer.Option(help="Plain text.")] = None,
     adapter: Adapter = None,
     token_budget: TokenBudget = None,
@@ -204,9 +204,9 @@ def sample(
         targets=targets,
         held_out_text=held_out_text,
         settings=SamplingSettings(
-            draws=draws,
-            max_tokens=max_tokens,
-            max_tokens_of=pairs("--max-tokens-of", max_tokens_of, int),
+            draws=pairs("--draws", draws, int),
+            max_tokens=pairs("--max-tokens", max_tokens, int),
+            held=held,
             token_budget=token_budget,
             pass_budget=pass_budget,
         ),
@@ -225,26 +225,30 @@ def sweep(
     targets: Targets,
     prompt: Annotated[list[str], typer.Option(help="Prompts to ask; repeat.")],
     temperature: Annotated[list[float], typer.Option(help="Temperatures; repeat.")],
+    tuning: Tuning,
     draws: Draws,
-    max_tokens: MaxTokens,
+    max_tokens: MaxTokensOf,
     seed: Seed,
     checkpoint: Checkpoint,
     out: Out,
+    adapter: Adapter = None,
     token_budget: TokenBudget = None,
     threads: Threads = 1,
 ) -> None:
-    """Sample the base model at other temperatures."""
+    """Sample the model at other temperatures."""
     set_threads(threads)
     from diffuselm.stages.sweep import run
 
     run(
         model_record=model_record,
+        tuning=tuning,
+        adapter=adapter,
         tasks=task,
         targets=targets,
         prompts=prompt,
         temperatures=temperature,
         draws=draws,
-        max_tokens=max_tokens,
+        max_tokens=pairs("--max-tokens", max_tokens, int),
         token_budget=token_budget,
         seed=seed,
         checkpoint=checkpoint,

@@ -20,6 +20,7 @@ def run(
     adapters: Sequence[Path],
     biographies: Sequence[Path],
     sweep: Path | None,
+    baseline: str,
     targets: Sequence[Path],
     natural: Path,
     seed: int,
@@ -27,7 +28,8 @@ def run(
 ) -> None:
     """Write the metrics of one model's runs; files and adapters are named MODEL/RUN.
 
-    `samples`, `exact` and `text` are of the same runs, in the same order; `seed` is the first.
+    `samples`, `exact` and `text` are of the same runs, in the same order; `seed` is the first;
+    `sweep` is of the tuning `baseline`.
     """
     names = contracts.read_table(natural, contracts.NATURAL).to_pandas()
     target_sets = contracts.concatenate(targets, contracts.TARGETS).to_pandas()
@@ -40,7 +42,7 @@ def run(
         share = record["tuned_parameters"] / n
         frames.append(_row(adapter, "adapter", "trainable_share", share, n, seed))
     if sweep is not None:
-        frames += _of_sweep(sweep, target_sets, names, seed)
+        frames += _of_sweep(sweep, baseline, target_sets, names, seed)
     frames += _of_biographies(biographies, seed)
     contracts.write_table(out, pd.concat(frames, ignore_index=True), contracts.METRICS)
 
@@ -67,25 +69,29 @@ def _of_run(
 
 
 def _of_sweep(
-    sweep: Path, targets: pd.DataFrame, natural: pd.DataFrame, seed: int
+    sweep: Path, tuning: str, targets: pd.DataFrame, natural: pd.DataFrame, seed: int
 ) -> Iterator[pd.DataFrame]:
     samples = contracts.read_table(sweep, contracts.SWEEP).to_pandas()
     nothing = contracts.EXACT.empty_table().to_pandas()
     for temperature, drawn in samples.groupby("temperature"):
         field = f"temperature {temperature:g}"
-        names = {"model": sweep.stem, "tuning": "base", "seed": seed, "field": field}
+        names = {"model": sweep.stem, "tuning": tuning, "seed": seed, "field": field}
         yield measure(drawn, nothing, targets, natural, **names)
 
 
 def _of_biographies(paths: Sequence[Path], seed: int) -> Iterator[pd.DataFrame]:
-    """Each run's biographies, against what was commonest before tuning, under the same seed."""
+    """Each run's biographies, against what was commonest before tuning, under the same seed.
+
+    Those that are held to the form, against what was commonest when `base` was held to it.
+    """
     by_run = {
         split_run(path.stem, seed): contracts.read_table(path, contracts.BIOGRAPHIES).to_pandas()
         for path in paths
     }
     for (tuning, own_seed), written in by_run.items():
         names = {"model": paths[0].parent.name, "tuning": tuning}
-        yield measure_biographies(written, by_run.get(("base", own_seed)), **names)
+        before = "held" if tuning.startswith("held") else "base"
+        yield measure_biographies(written, by_run.get((before, own_seed)), **names)
 
 
 def _row(path: Path, task: str, metric: str, value: float, n: int, seed: int) -> pd.DataFrame:

@@ -14,12 +14,17 @@ WEIGHTS = "adapter_model.safetensors"
 
 
 def run(
-    *, adapters: Sequence[Path], metrics: Path, tasks: Sequence[Path], targets: Sequence[Path]
+    *,
+    adapters: Sequence[Path],
+    metrics: Path,
+    tasks: Sequence[Path],
+    targets: Sequence[Path],
+    baseline: str,
 ) -> None:
     """Write README.md into each adapter folder.
 
-    `metrics` are those of the model, base included; `tasks` and `targets` at least those that the
-    adapters were tuned on. Raises InputError where a prompt of an adapter is in none of them.
+    `metrics` are those of the model, `baseline` included; `tasks` and `targets` at least those that
+    the adapters were tuned on. Raises InputError where a prompt of an adapter is in none of them.
     """
     measured = contracts.read_table(metrics, contracts.METRICS).to_pandas()
     counts = contracts.concatenate(targets, contracts.TARGETS).to_pandas().groupby("prompt").size()
@@ -39,6 +44,7 @@ def run(
             training=training.to_pandas(),
             prompts=_tuned_on(adapter, record["settings"]["prompts"], known),
             numbers=mean_over_seeds(measured[measured["seed"] == record["seed"]]),
+            baseline=baseline,
             start=_start(record["settings"]["start_sha256"], weights),
         )
         with contracts.written_whole(adapter / "README.md") as part:

@@ -15,6 +15,7 @@ from diffuselm import contracts
 from diffuselm.chat import ChatFormat
 from diffuselm.encoding import EncodedPrompt, encode_prompts
 from diffuselm.fingerprint import fingerprint
+from diffuselm.form import Form, asked_form
 from diffuselm.held_out import text_log_probs
 from diffuselm.models import ADAPTER_FILES, OpenModel, open_model
 from diffuselm.objective import choose_node_log_probs, packed_node_log_probs, score
@@ -34,9 +35,9 @@ from diffuselm.token_budget import TokenBudget, tokens_that_fit
 class SamplingSettings:
     """How answers are drawn and target sets scored."""
 
-    draws: int
-    max_tokens: int
-    max_tokens_of: Mapping[str, int]  # by task, where it differs
+    draws: Mapping[str, int]  # answers to each prompt, by task; 0 where it is scored alone
+    max_tokens: Mapping[str, int]  # of an answer, by task
+    held: bool  # whether answers are held to the asked form
     token_budget: int | None  # of sampling; None: what fits into memory
     pass_budget: int | None  # of one packed pass of scoring
 
@@ -76,9 +77,10 @@ def run(
         prompts = encode_prompts(opened.chat, tasks, targets, [])
         run_of = _Run(opened, prompts, settings, seed, tuning)
         samples = [parts.table(f"samples/{p.id}", contracts.SAMPLES, lambda p=p: run_of.samples(p))
-                   for p in prompts]  # fmt: skip
+                   for p in prompts if settings.draws[task_of(p.id)]]  # fmt: skip
         exact = [parts.table(f"exact/{p.id}", contracts.EXACT, lambda p=p: run_of.exact(p))
                  for p in prompts]  # fmt: skip
+        samples = samples or [contracts.SAMPLES.empty_table()]
         text = [] if held_out_text is None else list(_text_rows(opened, held_out_text))
         made = run_record(
             settings={**described, **run_of.budgets, **opened.used},
@@ -113,6 +115,7 @@ class _Run:
         # A packed pass, as in training.
         fits = tokens_that_fit(model, training=True)
         self.scoring = TokenBudget(settings.pass_budget or fits)
+        self._forms: dict[tuple, Form] = {}
 
     @property
     def budgets(self) -> dict[str, int]:
@@ -124,13 +127,14 @@ class _Run:
         task, chat = task_of(prompt.id), self.opened.chat
         options: dict[str, Any] = {
             "end_tokens": chat.end_tokens,
-            "max_tokens": self.settings.max_tokens_of.get(task, self.settings.max_tokens),
+            "max_tokens": self.settings.max_tokens[task],
             "seed": derive(self.seed, "sample", self.opened.name, self.tuning, prompt.id),
+            "form": self._form(prompt),
         }
         draw = sample_long if prompt.fields > 1 else sample
         if draw is sample:
             options["over_tree"] = self.method is packed_node_log_probs
-        model, draws = self.opened.model, self.settings.draws
+        model, draws = self.opened.model, self.settings.draws[task]
         answers = self.sampling.run(
             lambda tokens: draw(model, prompt.tokens, draws, token_budget=tokens, **options)
         )
@@ -138,8 +142,9 @@ class _Run:
 
     def exact(self, prompt: EncodedPrompt) -> Iterator[dict[str, Any]]:
         """Score the prompt's target set: rows of `contracts.EXACT`."""
+        model, form = self.opened.model, self._form(prompt)
         log_probs = self.scoring.run(
-            lambda tokens: score(self.opened.model, prompt.tokens, prompt.tree, self.method, tokens)
+            lambda tokens: score(model, prompt.tokens, prompt.tree, self.method, tokens, form)
         )
         for text, probability, weight in prompt.per_target(log_probs):
             yield {
@@ -148,6 +153,16 @@ class _Run:
                 "probability": probability,
                 "weight": weight,
             }
+
+    def _form(self, prompt: EncodedPrompt) -> Form | None:
+        """The form that answers to the prompt are held to, where they are."""
+        if not self.settings.held:
+            return None
+        asked = (prompt.fields, tuple(prompt.openings), prompt.around)
+        if asked not in self._forms:
+            vocabulary = self.opened.model.config.get_text_config().vocab_size
+            self._forms[asked] = asked_form(self.opened.chat, vocabulary, *asked)
+        return self._forms[asked]
 
 
 def sample_rows(

@@ -1,6 +1,6 @@
-"""Stage `sample`, of the base model at other temperatures (footnote 6)."""
+"""Stage `sample`, of the baseline at other temperatures (footnote 6)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -10,25 +10,28 @@ import pyarrow as pa
 from diffuselm import contracts
 from diffuselm.encoding import EncodedPrompt, encode_prompts
 from diffuselm.fingerprint import fingerprint
-from diffuselm.models import open_model
+from diffuselm.models import ADAPTER_FILES, open_model
 from diffuselm.prompt_files import task_inputs
 from diffuselm.provenance import content_hash, file_hash, run_record, write_json
 from diffuselm.resume import Parts
 from diffuselm.sample_long import sample_long
 from diffuselm.seeds import derive
 from diffuselm.stages.sample import sample_rows
+from diffuselm.tasks import task_of
 from diffuselm.token_budget import TokenBudget, tokens_that_fit
 
 
 def run(
     *,
     model_record: Path,
+    tuning: str,
+    adapter: Path | None,
     tasks: Sequence[Path],
     targets: Sequence[Path],
     prompts: Sequence[str],
     temperatures: Sequence[float],
     draws: int,
-    max_tokens: int,
+    max_tokens: Mapping[str, int],
     token_budget: int | None,
     seed: int,
     checkpoint: Path,
@@ -38,15 +41,16 @@ def run(
 
     What is done of them is kept in the folder `checkpoint`, from where a killed job goes on.
     """
-    opened = open_model(model_record)
+    opened = open_model(model_record, adapter)
     chat, model = opened.chat, opened.model
     budget = TokenBudget(token_budget or tokens_that_fit(model, training=False))
     settings = {
-        "tuning": "base",
+        "tuning": tuning,
+        "adapter_sha256": adapter and file_hash(adapter / ADAPTER_FILES[0]),
         "prompts": list(prompts),
         "temperatures": list(temperatures),
         "draws": draws,
-        "max_tokens": max_tokens,
+        "max_tokens": dict(max_tokens),
         **opened.used,
     }
 
@@ -57,7 +61,7 @@ def run(
                 prompt.tokens,
                 draws,
                 end_tokens=chat.end_tokens,
-                max_tokens=max_tokens,
+                max_tokens=max_tokens[task_of(prompt.id)],
                 seed=derive(seed, "sweep", opened.name, prompt.id, f"{temperature:g}"),
                 token_budget=tokens,
                 temperature=temperature,
