@@ -304,6 +304,8 @@ def test_no_address_becomes_a_link(address, shown):
         ('{"stand_in": true}', "model is None"),
         ('{"model": "m", "stand_in": "no"}', "'no'"),
         ('{"model": "m", "stand_in": true, "paper_model": "gpt"}', "'gpt'"),
+        ('{"model": "m", "stand_in": true, "baseline": "raw"}', "'raw'"),
+        ('{"model": "m", "stand_in": true, "baseline": []}', "baseline"),
     ],
 )
 def test_a_bad_model_record_is_refused(tmp_path, record, found):

@@ -25,19 +25,44 @@ PAPER_TASKS = {
 
 SHARES = r"_rate$|_share$|^target_mass$|^tv$"  # metrics that end at 1
 
+# The tunings that a model may be compared with, and what tables and figures call each.
+BASELINES = {"base": "Base", "form": "Form taught"}
+# Measured on the untouched base whatever the baseline: no form is asked there.
+_FORMLESS = ("text", "mt-bench", "adapter")
+# A model that does not keep the form never ends a biography: all three are held to it.
+_HELD = {"base": "held", "all": "held-all", "biographies": "held-biographies"}
+
 
 @dataclass(frozen=True)
 class ModelRecord:
-    """A model that was run: its id, whether it only stands in, and for which of the paper's."""
+    """A model that was run: its id, whether it only stands in, and for which of the paper's.
+
+    Its baseline is `form` where it does not keep the asked form by itself: a tuning on the form
+    alone then stands for the base model, and biographies are compared held to the form.
+    """
 
     model: str
     stand_in: bool
     paper_model: str | None
+    baseline: str = "base"
 
     @property
     def label(self) -> str:
         """The id, marked where a reader could take the model for the paper's."""
         return f"{self.model} (stand-in)" if self.stand_in else self.model
+
+    @property
+    def baseline_label(self) -> str:
+        """What tables and figures call what this model's tunings are compared with."""
+        return BASELINES[self.baseline]
+
+    def measured_tuning(self, tuning: str, task: str) -> str:
+        """The tuning whose numbers stand for `tuning` where this model is compared on `task`."""
+        if self.baseline == "base" or task in _FORMLESS:
+            return tuning
+        if task == "biographies":
+            return _HELD.get(tuning, tuning)
+        return self.baseline if tuning == "base" else tuning
 
 
 @dataclass(frozen=True)
@@ -156,4 +181,7 @@ def _record(path: Path) -> ModelRecord:
         raise InputError(
             f"{path}: paper_model is {paper_model!r}, expected null or one of {PAPER_MODELS}"
         )
-    return ModelRecord(model=model, stand_in=stand_in, paper_model=paper_model)
+    baseline = record.get("baseline", "base")
+    if baseline not in tuple(BASELINES):
+        raise InputError(f"{path}: baseline is {baseline!r}, expected one of {tuple(BASELINES)}")
+    return ModelRecord(model, stand_in, paper_model, baseline)
