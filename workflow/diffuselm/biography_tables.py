@@ -38,6 +38,7 @@ Answers = Mapping[tuple[str, str], pd.DataFrame]
 # Of tables 1 and 3, in the paper's order.
 _COLUMNS = ("Base", "OOD", "ID")
 _SHOWN = 5
+TASK = "biographies"
 _WHOSE = ["table", "model", "model_label", "stand_in", "column", "tuning"]
 _FRAME_1 = [*_WHOSE, "field", "rank", "value", "count", "n", "published", "published_count"]
 _DRAWN = ["prompt", "seed", "draw", "valid", "problem", "text"]
@@ -95,14 +96,14 @@ def table_1(
     key = zip(*(of_table[name] for name in ("model", "tuning", "field", "rank")), strict=True)
     paper = dict(zip(key, zip(of_table["text"], of_table["value"], strict=True), strict=True))
     rows = []
-    for model, column, tuning in _runs(models):
+    for model, column, asked, tuning in _runs(models):
         found = answers.get((model.model, tuning))
         for field in ATTRIBUTES:
             ours = [] if found is None else _most_frequent(found[found["valid"]][field])
             n = None if found is None else int(found["valid"].sum())
             for rank in range(1, _SHOWN + 1):
                 text, count = ours[rank - 1] if rank <= len(ours) else (None, None)
-                printed = paper.get((model.paper_model, tuning, field, rank), (None, None))
+                printed = paper.get((model.paper_model, asked, field, rank), (None, None))
                 whose = (1, model.model, model.label, model.stand_in, column, tuning)
                 rows.append((*whose, field, rank, text, count, n, *printed))
     types = {"stand_in": "bool"} | dict.fromkeys(("count", "n", "published_count"), "Int64")
@@ -116,7 +117,7 @@ def table_3(answers: Answers, models: Sequence[ModelRecord], seed: int) -> pd.Da
     the table (from 1), and what `contracts.BIOGRAPHIES` says of it.
     """
     rows = []
-    for model, column, tuning in _runs(models):
+    for model, column, _, tuning in _runs(models):
         found = answers.get((model.model, tuning))
         if found is None:
             continue
@@ -133,8 +134,11 @@ def _read(path: Path) -> pd.DataFrame:
     return read_table(path, BIOGRAPHIES).to_pandas(integer_object_nulls=True)
 
 
-def _runs(models: Sequence[ModelRecord]) -> Iterator[tuple[ModelRecord, str, str]]:
-    return ((model, column, TUNINGS[column]) for model in models for column in _COLUMNS)
+def _runs(models: Sequence[ModelRecord]) -> Iterator[tuple[ModelRecord, str, str, str]]:
+    """Model, column, the paper's tuning of it, and ours that stands for it."""
+    for model in models:
+        for column in _COLUMNS:
+            yield model, column, TUNINGS[column], _held(model, column)
 
 
 def _most_frequent(values: pd.Series) -> list[tuple[str, int]]:
@@ -231,15 +235,33 @@ def _lines(text: str) -> list[str]:
     return [line for line in re.sub(r"\}\s*\{", "}\n{", text).splitlines() if line.strip()]
 
 
+def _held(model: ModelRecord, column: str) -> str:
+    return model.measured_tuning(TUNINGS[column], TASK)
+
+
+def _valid(found: pd.DataFrame | None, column: str) -> Iterator[str]:
+    if found is not None and len(found):
+        n = int(found["valid"].sum())
+        yield f"{column} {n:,} of {len(found):,} ({n / len(found):.1%})"
+
+
 def _notes(frame: pd.DataFrame, answers: Answers, models: Sequence[ModelRecord]) -> Iterator[str]:
     """How many answers of each run are valid, and which models are stand-ins."""
     for model in models:
         shares = []
         for column in _COLUMNS:
-            found = answers.get((model.model, TUNINGS[column]))
-            if found is not None and len(found):
-                n = int(found["valid"].sum())
-                shares.append(f"{column} {n:,} of {len(found):,} ({n / len(found):.1%})")
+            shares += _valid(answers.get((model.model, TUNINGS[column])), column)
         if shares:
             yield f"Valid biographies of {model.label}: {', '.join(shares)}."
+        held = [
+            share
+            for column in _COLUMNS
+            for share in _valid(answers.get((model.model, _held(model, column))), column)
+        ]
+        if model.baseline != "base" and held:
+            yield (
+                f"{model.label} is shown held to the form in all three: tokens that break it (six "
+                "braced values, then the end) are masked as they are drawn. Valid then: "
+                f"{', '.join(held)}."
+            )
     yield from stand_in_notes(frame)

@@ -21,11 +21,13 @@ from diffuselm.figure_files import (
     STYLE,
     TUNED,
     WIDTH,
+    baseline_text,
     model_label,
     plot_text,
     write_figure,
 )
 from diffuselm.metrics import outcomes
+from diffuselm.tasks import task_of
 
 _TOP = 10
 # The two questions: title, prompt, and the tuning on that prompt alone.
@@ -45,8 +47,8 @@ def render_figure_1(
 ) -> None:
     """Write `out`/figure-1.png, .pdf and .csv: what models answer, most frequent answers first.
 
-    `samples` are files `{model}/{tuning}.parquet` of base, only-names and rng-10, as far as they
-    were run; `records` the models' JSON files in the order of the rows; `natural` the natural
+    `samples` are files `{model}/{tuning}.parquet` of the baseline, only-names and rng-10, as far as
+    they were run; `records` the models' JSON files in the order of the rows; `natural` the natural
     distribution of names; `targets` that of the numbers task. Raises InputError for bad inputs.
     """
     drawn = {(Path(path).parent.name, Path(path).stem): Path(path) for path in samples}
@@ -83,7 +85,7 @@ def figure_1_data(
         for rank, (text, share) in enumerate(_falling(reference)[:_TOP], start=1):
             rows.append(("natural", "natural", prompt, rank, text, None, None, share, share))
         for model in models:
-            for tuning in ("base", tuned):
+            for tuning in (_baseline(model, prompt), tuned):
                 path = drawn.get((model.model, tuning))
                 counts = _counts(path, prompt) if path else Counter()
                 n = counts.total()
@@ -93,6 +95,10 @@ def figure_1_data(
                     rows.append((model.model, tuning, prompt, rank, *found))
     frame = pd.DataFrame(rows, columns=_COLUMNS)
     return frame.astype({"count": "Int64", "n": "Int64"})
+
+
+def _baseline(model: ModelRecord, prompt: str) -> str:
+    return model.measured_tuning("base", task_of(prompt))
 
 
 def _counts(path: Path, prompt: str) -> Counter[str]:
@@ -114,19 +120,20 @@ def _figure_1(data: pd.DataFrame, models: Sequence[ModelRecord]) -> Figure:
         for first, (title, prompt, tuned) in ((0, _NAMES), (2, _NUMBERS)):
             asked = data[data["prompt"] == prompt]
             reference = asked[asked["model"] == "natural"]["share"]
-            axes[0, first].set_title(f"{title}, base")
+            axes[0, first].set_title(f"{title}, {baseline_text(models)}")
             axes[0, first + 1].set_title(f"{title}, tuned")
             for row, model in enumerate(models):
-                for panel, tuning in zip(axes[row, first:], ("base", tuned), strict=False):
+                before = _baseline(model, prompt)
+                for panel, tuning in zip(axes[row, first:], (before, tuned), strict=False):
                     own = asked[(asked["model"] == model.model) & (asked["tuning"] == tuning)]
-                    _shares(panel, own, reference, BASE if tuning == "base" else TUNED)
+                    _shares(panel, own, reference, BASE if tuning == before else TUNED)
                     # One scale for a question, so that a flat distribution looks flat.
                     panel.set_ylim(0, 1.15 * asked["share"].max())
-                    panel.tick_params(labelleft=tuning == "base")
+                    panel.tick_params(labelleft=tuning == before)
         for row, model in enumerate(models):
             axes[row, 0].set_ylabel(f"{model_label(model)}\nshare of answers")
         handles = [
-            Patch(color=BASE, label="base"),
+            Patch(color=BASE, label=baseline_text(models)),
             Patch(color=TUNED, label="tuned on this prompt"),
             Line2D([], [], color=REFERENCE, lw=1.2, label=_REFERENCE_LABEL),
         ]

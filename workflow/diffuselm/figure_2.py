@@ -20,12 +20,13 @@ from diffuselm.figure_files import (
     TUNED,
     WHISKER,
     WIDTH,
+    baseline_text,
     plot_text,
     say_not_run,
     whisker_lengths,
     write_figure,
 )
-from diffuselm.ranges_measured import figure_2_data
+from diffuselm.ranges_measured import TASK, figure_2_data
 
 _PANELS = {
     "formats": "(a) highest number asked for; the lowest is 1",
@@ -35,7 +36,7 @@ _PANELS = {
 _LINES = (
     ("rng-10", "tuned on 1 to 10", (TUNED, 0.5), "^", "white", 0.7),
     ("rng-100", "tuned on 1 to 100", (TUNED, 0.5), "s", "white", 0.7),
-    ("base", "base", BASE, "o", BASE, 1.1),
+    ("base", "{baseline}", BASE, "o", BASE, 1.1),
     ("rng-both", "tuned on both", TUNED, "o", TUNED, 1.1),
 )
 _TUNED_HIGHS = (10, 100)
@@ -65,6 +66,7 @@ def _figure_2(data: pd.DataFrame, models: Sequence[ModelRecord]) -> Figure:
             entropies, masses = axes[2 * row], axes[2 * row + 1]
             for panel, above, below in zip(_PANELS, entropies, masses, strict=True):
                 own = data[(data["model"] == model.model) & (data["panel"] == panel)]
+                own = own.replace({"tuning": {model.measured_tuning("base", TASK): "base"}})
                 _entropies(above, own)
                 above.set_ylim(0, 1.08 * highest)
                 _lines(below, own, "target_mass", "-")
@@ -77,7 +79,7 @@ def _figure_2(data: pd.DataFrame, models: Sequence[ModelRecord]) -> Figure:
             masses[0].set_ylabel("P(in range)")
         for panel, label in zip(axes[-1], _PANELS.values(), strict=True):
             panel.set_xlabel(label)
-        figure.legend(handles=_handles(), loc="outside upper center", ncols=4)
+        figure.legend(handles=_handles(models), loc="outside upper center", ncols=4)
     return figure
 
 
@@ -140,9 +142,18 @@ def _mark_tuned_highs(panel: Axes) -> None:
             panel.plot(n, 0, "k^", ms=4, **on_axis)
 
 
-def _handles() -> list[Line2D]:
+def _handles(models: Sequence[ModelRecord]) -> list[Line2D]:
     lines = [
-        Line2D([], [], color=colour, lw=width, marker=marker, ms=3, mfc=filling, label=label)
+        Line2D(
+            [],
+            [],
+            color=colour,
+            lw=width,
+            marker=marker,
+            ms=3,
+            mfc=filling,
+            label=label.format(baseline=baseline_text(models)),
+        )
         for _, label, colour, marker, filling, width in _LINES
     ]
     return [

@@ -27,6 +27,7 @@ from diffuselm.figure_files import (
     STYLE,
     TUNED,
     WIDTH,
+    baseline_text,
     draw_bars,
     model_label,
     plot_text,
@@ -35,7 +36,7 @@ from diffuselm.figure_files import (
 
 # Condition, what a legend says, colour.
 _CONDITIONS = (
-    ("base", "base", BASE),
+    ("base", "{baseline}", BASE),
     ("OOD", "tuned on the other tasks (OOD)", TUNED),
     ("ID", "tuned on the task (ID)", IN_DISTRIBUTION),
 )
@@ -56,13 +57,14 @@ def render_figure_3(*, metrics: Path, records: Sequence[Path], out: Path) -> Non
 
 
 def figure_3_data(numbers: dict[Key, Number], models: Sequence[ModelRecord]) -> pd.DataFrame:
-    """Mean entropy (nats) of each task and model at base, OOD and ID; nulls where not run."""
+    """Mean entropy (nats) of each task and model at baseline, OOD and ID; nulls where not run."""
     absent = Number(math.nan, math.nan, math.nan, None, None)
     rows = []
     for task, title in tasks_of(numbers).items():
         tunings = {"base": "base", "OOD": ood_tuning(task, numbers), "ID": f"only-{task}"}
         for model in models:
-            for condition, tuning in tunings.items():
+            for condition, asked in tunings.items():
+                tuning = model.measured_tuning(asked, task)
                 found = numbers.get((model.model, tuning, task, None, "entropy"), absent)
                 ends = (found.value, found.ci_low, found.ci_high, found.n)
                 rows.append((model.model, task, title, condition, tuning, *ends))
@@ -86,7 +88,11 @@ def _figure_3(data: pd.DataFrame, models: Sequence[ModelRecord], titles: Sequenc
             # Models are named where no panel stands below.
             panel.tick_params(labelbottom=place + 3 >= len(titles))
             panel.set_ylabel("entropy (nats)" if place % 3 == 0 else "")
-        handles = [Patch(color=colour, label=text) for _, text, colour in _CONDITIONS]
+        baseline = baseline_text(models)
+        handles = [
+            Patch(color=colour, label=text.format(baseline=baseline))
+            for _, text, colour in _CONDITIONS
+        ]
         figure.legend(handles=handles, loc="outside upper center", ncols=3)
     return figure
 

@@ -85,7 +85,8 @@ def figure_4_data(metrics: pd.DataFrame, models: Sequence[ModelRecord]) -> pd.Da
             own = metrics[(metrics["field"] == field) & (metrics["prompt"] == _PROMPT)]
             numbers = mean_over_seeds(own.assign(field="value"))
             for model in models:
-                for condition, tuning, *_ in CONDITIONS:
+                for condition, asked, *_ in CONDITIONS:
+                    tuning = model.measured_tuning(asked, "biographies")
                     key = (model.model, tuning, "biographies", _PROMPT, metric)
                     found = numbers.get(key, absent)
                     ends = (found.value, found.ci_low, found.ci_high, found.n)
@@ -132,4 +133,5 @@ def _valid(data: pd.DataFrame) -> str:
     """How many biographies each condition's coverage is of: it grows with their number."""
     counts = data.groupby("condition", sort=False)["n"].max()
     shown = [f"{'–' if pd.isna(n) else f'{n:,}'} {condition}" for condition, n in counts.items()]
-    return f"valid biographies: {', '.join(shown)}"
+    held = "all held to the form; " if data["tuning"].str.startswith("held").all() else ""
+    return f"{held}valid biographies: {', '.join(shown)}"

@@ -21,6 +21,7 @@ from diffuselm.figure_4 import CONDITIONS
 from diffuselm.figure_files import STYLE, WIDTH, model_label, write_figure
 from diffuselm.gazetteer import locate
 
+TASK = "biographies"
 _SHOWN = 500  # biographies on a map, as in Appendix B.4
 _COLUMNS = ["model", "tuning", "place", "count", "latitude", "longitude"]
 _MAP = ccrs.PlateCarree()
@@ -52,7 +53,8 @@ def figure_5_data(
     """
     rows = []
     for model in models:
-        for _, tuning, *_ in CONDITIONS:
+        for _, asked, *_ in CONDITIONS:
+            tuning = model.measured_tuning(asked, TASK)
             if (path := written.get((model.model, tuning))) is None:
                 continue
             for (place, city, country), count in _counts(path):
@@ -81,7 +83,8 @@ def _figure_5(
         figure = Figure(figsize=(WIDTH, 0.7 + 1.1 * rows), layout="constrained")
         axes = figure.subplots(rows, 3, squeeze=False, subplot_kw={"projection": _MAP})
         for row, model in enumerate(models):
-            for panel, (_, tuning, _, colour) in zip(axes[row], CONDITIONS, strict=True):
+            for panel, (_, asked, _, colour) in zip(axes[row], CONDITIONS, strict=True):
+                tuning = model.measured_tuning(asked, TASK)
                 own = data[(data["model"] == model.model) & (data["tuning"] == tuning)]
                 _map(panel, own, colour)
                 below = _found(own) if (model.model, tuning) in run else "not run"

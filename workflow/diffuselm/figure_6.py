@@ -20,6 +20,7 @@ from diffuselm.figure_files import (
     TUNED,
     WHISKER,
     WIDTH,
+    baseline_text,
     draw_bars,
     draw_dashes,
     plot_text,
@@ -45,8 +46,6 @@ _FRAME = {
     "ci_high": "float64",
     "n": "int64",
 }
-# The paper's comparison (appendix B.5): before tuning, and after tuning on all tasks.
-_COMPARED = {"base": BASE, "all": TUNED}
 _SAMPLED = {"ls": "", "color": "black", "marker": "D", "mfc": "white", "ms": 2.5, "mew": 0.7}
 _OTHER = {"ls": "", "color": (TUNED, 0.5), "marker": "o", "ms": 2.5, "mew": 0.7}
 
@@ -58,8 +57,8 @@ def render_figure_6(*, metrics: Path, records: Sequence[Path], out: Path) -> Non
     rows. Without rows of MT-Bench the figure says that no judge was configured; a run that is
     absent leaves a dash. Raises InputError for bad inputs.
     """
-    data = figure_6_data(read_table(metrics, METRICS).to_pandas())
     models = load_models(records)
+    data = figure_6_data(read_table(metrics, METRICS).to_pandas())
     write_figure(Path(out) / "figure-6", _figure_6(data, models), data)
 
 
@@ -115,37 +114,46 @@ def _figure_6(data: pd.DataFrame, models: Sequence[ModelRecord]) -> Figure:
                 own = of_task[of_task["model"] == model.model]
                 panel.grid(axis="y")
                 panel.tick_params(axis="x", length=0)
-                draw(panel, own, of_task)
+                draw(panel, own, of_task, _compared(model, task))
                 if of_task.empty:
                     say_not_run(panel)
             row[0].set_title(plot_text(model.label, 90), loc="left")
         if not judged:
             figure.supxlabel("MT-Bench: no judge configured", fontsize=7)
-        figure.legend(handles=_handles(), loc="outside upper center", ncols=4)
+        figure.legend(handles=_handles(models), loc="outside upper center", ncols=4)
     return figure
 
 
-def _scores(panel: Axes, own: pd.DataFrame, of_task: pd.DataFrame) -> None:
+def _compared(model: ModelRecord, task: str) -> dict[str, str]:
+    """Appendix B.5 compares before tuning with after tuning on all tasks: colours of these two."""
+    return {model.measured_tuning("base", task): BASE, "all": TUNED}
+
+
+def _scores(
+    panel: Axes, own: pd.DataFrame, of_task: pd.DataFrame, compared: dict[str, str]
+) -> None:
     """Score of each category of MT-Bench, and last their mean."""
     categories = [*sorted(set(of_task["group"]) - {""}), ""]
-    _compare(panel, own[own["metric"] == "judge_score"], categories, (-0.2, 0.2), 0.38)
+    _compare(panel, own[own["metric"] == "judge_score"], categories, compared, (-0.2, 0.2), 0.38)
     labels = [plot_text(category, 14) or "mean" for category in categories]
     panel.set_xticks(range(len(labels)), labels, rotation=90)
     panel.set_ylim(0, 10.4)
     panel.set_ylabel("judge's score")
 
 
-def _knowledge(panel: Axes, own: pd.DataFrame, of_task: pd.DataFrame) -> None:
+def _knowledge(
+    panel: Axes, own: pd.DataFrame, of_task: pd.DataFrame, compared: dict[str, str]
+) -> None:
     """Exact accuracy of each kind as bars, base, `all` and others; that of samples as diamonds."""
     kinds = sorted(set(of_task["group"]) - {""})
     exact, sampled = (own[own["metric"] == name] for name in ("target_mass", "target_rate"))
     *places, place_of_others = -0.27, 0.0, 0.27
-    _compare(panel, exact, kinds, places, 0.25)
-    for tuning, place in zip(_COMPARED, places, strict=True):
+    _compare(panel, exact, kinds, compared, places, 0.25)
+    for tuning, place in zip(compared, places, strict=True):
         rows = _by_group(sampled[sampled["tuning"] == tuning], kinds)
         at = np.arange(len(kinds)) + place
         panel.errorbar(at, rows["value"], whisker_lengths(rows), **_SAMPLED, **WHISKER)
-    others = exact[~exact["tuning"].isin(_COMPARED) & exact["group"].isin(kinds)]
+    others = exact[~exact["tuning"].isin(compared) & exact["group"].isin(kinds)]
     at = [kinds.index(kind) + place_of_others for kind in others["group"]]
     panel.plot(at, others["value"], **_OTHER)
     labels = [plot_text(kind, 14) for kind in kinds]
@@ -154,14 +162,18 @@ def _knowledge(panel: Axes, own: pd.DataFrame, of_task: pd.DataFrame) -> None:
     panel.set_ylabel("accuracy")
 
 
-def _losses(panel: Axes, own: pd.DataFrame, of_task: pd.DataFrame) -> None:
+def _losses(
+    panel: Axes, own: pd.DataFrame, of_task: pd.DataFrame, compared: dict[str, str]
+) -> None:
     """Loss per token of each tuning, base and `all` first, over a line at base's."""
-    tunings = [*_COMPARED, *sorted(set(of_task["tuning"]) - _COMPARED.keys())]
+    # Holding the answers to a form changes nothing in the model that reads a text.
+    shown = [tuning for tuning in set(of_task["tuning"]) if not tuning.startswith("held")]
+    tunings = [*compared, *sorted(set(shown) - compared.keys())]
     rows = own.set_index("tuning").reindex(tunings)
     panel.axhline(rows["value"]["base"], color=BASE, lw=0.7, ls="--")
     for place, tuning in enumerate(tunings):
         row = rows.loc[[tuning]]
-        marks = _OTHER | {"color": _COMPARED.get(tuning, _OTHER["color"]), "ms": 3.5}
+        marks = _OTHER | {"color": compared.get(tuning, _OTHER["color"]), "ms": 3.5}
         panel.errorbar(place, row["value"], whisker_lengths(row), **marks, **WHISKER)
     if len(of_task):
         draw_dashes(panel, np.flatnonzero(rows["value"].isna()))
@@ -176,11 +188,12 @@ def _compare(
     panel: Axes,
     scores: pd.DataFrame,
     groups: Sequence[str],
+    compared: dict[str, str],
     places: Sequence[float],
     width: float,
 ) -> None:
     """Bars of base and `all` with whiskers at `places` beside each group; a dash where absent."""
-    for (tuning, colour), place in zip(_COMPARED.items(), places, strict=True):
+    for (tuning, colour), place in zip(compared.items(), places, strict=True):
         rows = _by_group(scores[scores["tuning"] == tuning], groups)
         at = np.arange(len(groups)) + place
         draw_bars(panel, at, rows, colour, width=width)
@@ -191,9 +204,9 @@ def _by_group(rows: pd.DataFrame, groups: Sequence[str]) -> pd.DataFrame:
     return rows.set_index("group")[["value", "ci_low", "ci_high"]].reindex(groups)
 
 
-def _handles() -> list[Patch | Line2D]:
+def _handles(models: Sequence[ModelRecord]) -> list[Patch | Line2D]:
     return [
-        Patch(color=BASE, label="base"),
+        Patch(color=BASE, label=baseline_text(models)),
         Patch(color=TUNED, label="tuned on all tasks"),
         Line2D([], [], **_OTHER, label="other tunings"),
         Line2D([], [], **_SAMPLED, label="accuracy of samples"),

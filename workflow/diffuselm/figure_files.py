@@ -2,6 +2,7 @@
 
 import csv
 import unicodedata
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -66,6 +67,14 @@ def model_label(model: ModelRecord, lines: int = 1) -> str:
     # On one line the mark takes its room from the id.
     longest, between = {1: (16, " "), 2: (24, "\n")}[lines]
     return f"{plot_text(model.model, longest)}{between}(stand-in)"
+
+
+def baseline_text(models: Sequence[ModelRecord]) -> str:
+    """What a legend calls what the models' tunings are compared with."""
+    baselines = {model.baseline for model in models}
+    if baselines == {"form"}:
+        return "form taught (baseline)"
+    return "base" if baselines <= {"base"} else "baseline"
 
 
 def draw_bars(

@@ -123,7 +123,7 @@ def latex_long(table: Table) -> str:
 
 
 def number_cell(row: pd.Series) -> Cell:
-    """Its value (bold if the better), its interval where there is one, the paper's at hand.
+    """Its value (bold if the better), interval and rates where there are any, the paper's at hand.
 
     `row` is one of a frame with the columns `tables.FRAME`. A noted number of the paper gets a †.
     """
@@ -135,6 +135,9 @@ def number_cell(row: pd.Series) -> Cell:
     more = []
     if math.isfinite(row["ci_low"]) and math.isfinite(row["ci_high"]):
         more.append(f"[{digits(row['ci_low'])}, {digits(row['ci_high'])}]")
+    rates = {"valid": row["valid"], "on target": row["on_target"]}
+    if shown := [f"{rate:.0%} {what}" for what, rate in rates.items() if math.isfinite(rate)]:
+        more.append(", ".join(shown))
     if math.isfinite(row["published"]):
         more.append(f"(paper {digits(row['published'])}{'†' if row['note'] else ''})")
     bold = rf"\textbf{{{value}}}" if row["better"] else escape_latex(value)

@@ -27,7 +27,8 @@ from diffuselm.table_files import (
 )
 
 # One row of a tidy frame is one number of the table. `group` and `column` are its two headings;
-# `digits` is how many decimals the paper prints; `better` marks the larger of a pair.
+# `digits` is how many decimals the paper prints; `better` marks the larger of baseline and tuned;
+# `valid` and `on_target` are the shares of the answers that kept the form, and that are targets.
 FRAME = {
     "table": "int64",
     "row": "str",
@@ -47,6 +48,8 @@ FRAME = {
     "seeds": "Int64",
     "published": "float64",
     "note": "str",
+    "valid": "float64",
+    "on_target": "float64",
     "better": "bool",
     "digits": "int64",
 }
@@ -57,7 +60,14 @@ _TABLE_4 = (
     ("Baby Names", "names", "names/english", "only-names"),
 )
 PAPER_N = 1000
+RAW, HELD = "Base as it is", "Base held to the form"
 PAPER_NOTE = "“paper”: what the paper printed for its model (or the one stood in for)."
+FORM_NOTE = (
+    "Form taught: the baseline of a model that does not keep the asked form by itself; tuned on "
+    "questions with one answer, which teach the form and nothing about spread. Of the base as it "
+    "is, only the rates are given: the spread of raw texts means nothing."
+)
+_ORDER = (RAW, HELD, "Baseline", "Tuned", "Natural")
 _TITLES = {
     4: "Entropy and coverage of random numbers and baby names, before and after tuning on each "
     "(higher is more diverse).",
@@ -119,7 +129,11 @@ def table_4(
         if prompt in asked
         for metric, group, digits in (("entropy", "Entropy", 2), ("coverage", coverage, 0))
         for model, column, tuning in (
-            *((m, c, t) for m in models for c, t in (("Baseline", "base"), ("Tuned", tuned))),
+            *(
+                (m, c, t)
+                for m in models
+                for c, t in _columns(m, numbers, "Baseline", ("Tuned", tuned))
+            ),
             (_NATURAL, "Natural", "natural"),
         )
     ]
@@ -148,7 +162,9 @@ def tidy_frame(
 ) -> pd.DataFrame:
     """One row (columns `FRAME`) for each cell: its number, nulls where it was not run, the paper's.
 
-    A cell is its row, model, group and column, the key of its number, and its decimals.
+    A cell is its row, model, group and column, the key of its number, and its decimals. Where a
+    model is compared under another tuning than the paper's, that one's number is taken. Of answers
+    of a base model that does not keep the form, only the rates are: as raw texts they say nothing.
     """
     of_table = published[published["table"] == table]
     names = ("model", "tuning", "task", "prompt", "metric")
@@ -158,12 +174,17 @@ def tidy_frame(
     absent = Number(float("nan"), float("nan"), float("nan"), None, None)
     rows = []
     for row, model, group, column, key, digits in cells:
-        number = numbers.get(key, absent)
         _, tuning, task, prompt, metric = key
+        if column != RAW:
+            tuning = model.measured_tuning(tuning, task)
+        own = (key[0], tuning, task, prompt)
+        number = absent if column == RAW else numbers.get((*own, metric), absent)
+        rates = (numbers.get((*own, rate), absent).value for rate in ("valid_rate", "target_rate"))
         printed, note = paper.get((model.paper_model, *key[1:]), (None, ""))
         headings = (table, row, model.model, model.label, model.stand_in, group, column)
         found = (number.value, number.ci_low, number.ci_high, number.n, number.seeds)
-        rows.append((*headings, task, prompt, tuning, metric, *found, printed, note, False, digits))
+        row = (*headings, task, prompt, tuning, metric, *found, printed, note, *rates)
+        rows.append((*row, False, digits))
     return pd.DataFrame(rows, columns=list(FRAME)).astype(FRAME)
 
 
@@ -190,13 +211,27 @@ def _leave_one_out(
         (title, model, model.label, column, (model.model, tuning, task, None, metric), digits)
         for task, title in tasks_of(numbers).items()
         for model in models
-        for column, tuning in (("Baseline", "base"), ("Ours (OOD)", ood_tuning(task, numbers)))
+        for column, tuning in _columns(
+            model, numbers, model.baseline_label, ("Ours (OOD)", ood_tuning(task, numbers))
+        )
     ]
     return _compared(tidy_frame(table, cells, numbers, published))
 
 
+def _columns(
+    model: ModelRecord, numbers: dict[Key, Number], baseline: str, tuned: tuple[str, str]
+) -> Iterator[tuple[str, str]]:
+    """Headings and tunings: controls without any training, the baseline, and the tuned model."""
+    if model.baseline != "base":
+        yield RAW, "base"
+    if any(tuning == "held" for _, tuning, *_ in numbers):
+        yield HELD, "held"
+    yield baseline, "base"
+    yield tuned
+
+
 def _compared(frame: pd.DataFrame) -> pd.DataFrame:
-    """Mark the larger of Baseline and tuned as `better`, where both run and differ as printed."""
+    """Mark the larger of baseline and tuned as `better`, where both run and differ as printed."""
     shown = pd.Series(
         [
             round(value, digits)
@@ -205,6 +240,7 @@ def _compared(frame: pd.DataFrame) -> pd.DataFrame:
         index=frame.index,
         dtype="float64",
     )
+    shown = shown.mask(frame["column"].isin([RAW, HELD]))
     pair = shown.groupby([frame["row"], frame["model"], frame["metric"]])
     return frame.assign(better=(shown == pair.transform("max")) & (pair.transform("nunique") == 2))
 
@@ -212,7 +248,8 @@ def _compared(frame: pd.DataFrame) -> pd.DataFrame:
 def _by_model(frame: pd.DataFrame, number: int, notes: tuple[str, ...]) -> Table:
     """A row for each task and model; what is natural stands in the task's first row."""
     groups: Groups = tuple(
-        (group, ("Baseline", "Tuned", "Natural")) for group in frame["group"].unique()
+        (group, tuple(column for column in _ORDER if (of_group["column"] == column).any()))
+        for group, of_group in frame.groupby("group", sort=False)
     )
     rows = []
     for title, of_task in frame.groupby("row", sort=False):
@@ -220,13 +257,22 @@ def _by_model(frame: pd.DataFrame, number: int, notes: tuple[str, ...]) -> Table
         models = of_task[of_task["model"] != "natural"]
         for i, (_, of_model) in enumerate(models.groupby("model", sort=False)):
             shown = pd.concat([of_model, natural]) if i == 0 else of_model
-            stub = (title if i == 0 else "", of_model["model_label"].iloc[0])
+            stub = (title if i == 0 else "", _with_baseline(of_model))
             rows.append((stub, number_cells(shown, groups)))
     return Table(number, _TITLES[number], ("Task", "Model"), groups, tuple(rows), notes)
 
 
+def _with_baseline(of_model: pd.DataFrame) -> str:
+    """The model's label, and its baseline where that is not the base model."""
+    label = of_model["model_label"].iloc[0]
+    return f"{label}, baseline: form taught" if (of_model["tuning"] == "form").any() else label
+
+
 def _by_task(frame: pd.DataFrame, number: int, notes: tuple[str, ...]) -> Table:
-    groups: Groups = tuple((label, ("Baseline", "Ours (OOD)")) for label in frame["group"].unique())
+    groups: Groups = tuple(
+        (label, tuple(of_model["column"].unique()))
+        for label, of_model in frame.groupby("group", sort=False)
+    )
     rows = tuple(
         ((title,), number_cells(of_task, groups))
         for title, of_task in frame.groupby("row", sort=False)
@@ -236,7 +282,19 @@ def _by_task(frame: pd.DataFrame, number: int, notes: tuple[str, ...]) -> Table:
 
 def _notes(frame: pd.DataFrame, draws: int | None, natural_source: str) -> Iterator[str]:
     """What a reader must know before taking a number of the table for something else."""
-    yield "In brackets: 95% interval. Bold: the better of the pair."
+    yield (
+        "In brackets: 95% interval. Bold: the better of baseline and tuned. Then the share of "
+        "answers that keep the asked form (valid), and of those whose value is one of the targets "
+        "(on target)."
+    )
+    if (frame["column"] == HELD).any():
+        yield (
+            f"{HELD}: no training; tokens that break the form (braces around one value, then the "
+            "end) are masked as they are drawn. It shows what the form alone does; what then "
+            "stands between the braces need not be what was asked for."
+        )
+    if (frame["tuning"] == "form").any():
+        yield FORM_NOTE
     yield from stand_in_notes(frame)
     if (frame["metric"] == "coverage").any():
         yield (

@@ -184,7 +184,7 @@ def model_threads(wildcards):
     if gpus(wildcards) and "gpu" in workflow.global_resources:
         return 1
     billions = PLAN.billions(wildcards.model)
-    return 1 if billions < 0.1 else 2 if billions < 1 else 4 if billions < 4 else 8
+    return 1 if billions < 0.3 else 2 if billions < 1 else 4 if billions < 4 else 8
 
 
 def torch_threads(wildcards, input):
