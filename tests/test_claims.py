@@ -89,6 +89,11 @@ def test_claims_are_many_and_name_tables_and_figures_that_there_are():
         ("  threshold: 0.6\n", "  threshold: 0.6\n  threshold: 0.7\n", "'threshold' appears twice"),
         ("take: second smallest", "take: spread of models", "without over"),
         ("each: [female_share, male_share]", "each: ['a\"b']", "each.0"),
+        ('"It draws {ours} of the ten."', '"It draws {our} of the ten."', "{our}"),
+        ('"It draws {ours} of the ten."', '"It draws {ours:f} of the ten."', "{ours:f}"),
+        ('"It draws {ours} of the ten."', '"It draws {least}."', "{least}"),
+        ('"It draws {ours} of the ten."', '"It draws {ours}} of the ten."', "}"),
+        ('  seen: "It draws {ours} of the ten."\n', "", "seen: Field required"),
     ],
 )
 def test_a_spoiled_list_is_refused_with_one_line(tmp_path, old, new, found):
@@ -231,6 +236,61 @@ def test_coverage_may_fall_in_one_task_and_entropy_in_none(fallen, coverage, ent
     assert judged("unseen-task-entropy", *rows).verdict == entropy
 
 
+# What is seen where a claim fails
+
+
+@pytest.mark.parametrize(
+    ("claim", "rows", "seen"),
+    [
+        (
+            "tuned-covers-ten",
+            [row("rng-10", "numbers/1-10", "targets_covered", 8.0)],
+            "It draws 8 of the ten.",
+        ),
+        (
+            "base-number-over-60",
+            [row("base", "numbers/1-10", "top_share", 0.3126)],
+            "Its commonest number takes 31.3% of answers.",
+        ),
+        (
+            "gender-balanced",
+            [
+                row("biographies", "biographies/sketch", metric, share, field="gender")
+                for metric, share in (("female_share", 0.6), ("male_share", 0.35))
+            ],
+            "Its male share is 35%.",
+        ),
+        (
+            "unseen-task-entropy",
+            [
+                row(tuning, task, "entropy", value)
+                for task in TASKS
+                for tuning, value in (
+                    ("base", 2.0),
+                    (f"without-{task}", 1.75 if task == "dates" else 3.0),
+                )
+            ],
+            "For dates, the lowest of the six, its entropy changes by -0.25 nats.",
+        ),
+    ],
+)
+def test_a_claim_that_fails_says_what_is_seen_instead(claim, rows, seen):
+    found = judged(claim, *rows)
+    assert (found.verdict, found.reason) == (FAILS, seen)
+
+
+def test_a_claim_that_holds_or_cannot_tell_says_nothing_of_the_kind():
+    share = ("base", "numbers/1-10", "top_share", 0.7)
+    assert judged("base-number-over-60", row(*share)).reason == ""
+    assert "takes" not in judged("base-number-over-60", row(*share, half=0.2)).reason
+
+
+def test_what_is_seen_is_one_plain_sentence_with_our_number():
+    for claim in CLAIMS.values():
+        assert re.search(r"\{(ours|percent)\}", claim.seen), claim.id
+        assert re.fullmatch(r"[A-Z][^!?:]+\.", claim.seen), claim.id
+
+
 # Measures of their own
 
 
@@ -287,8 +347,15 @@ def test_models_are_compared_with_their_peers_only():
     assert (above.ours, above.verdict) == (1.0, HOLDS)
     spread = judged("comparable-after-tuning", *rows, model=GEMMA, models=models)
     assert (spread.ours, spread.verdict) == (0.25, HOLDS)
-    assert judged("comparable-after-tuning", *rows, models=models).verdict == NOT_MEASURED
-    assert judged("comparable-after-tuning", *rows, model=GEMMA).verdict == NOT_MEASURED
+    for claim in ("comparable-after-tuning", "mistral-base-most-diffuse"):
+        for model, ran, why in (
+            (OWN, models, "this is none of them"),
+            (OWN, [OWN], "this is none of them"),
+            (MISTRAL, [MISTRAL, OWN], "not all were run"),
+        ):
+            found = judged(claim, *rows, model=model, models=ran)
+            assert found.verdict == NOT_APPLICABLE
+            assert found.reason == f"it compares the paper's three models, and {why}"
 
 
 def names_at(sweep, *usual):

@@ -74,6 +74,10 @@ class AbsentError(LookupError):
     """A number that a claim needs was not measured."""
 
 
+class InapplicableError(LookupError):
+    """A claim compares models: others than this one, or some that were not run."""
+
+
 class Runs(NamedTuple):
     """All numbers by field, and the models they are of."""
 
@@ -180,8 +184,10 @@ def _spread(estimates: Sequence[Estimate]) -> Estimate:
 def _peers(model: ModelRecord, runs: Runs) -> list[ModelRecord]:
     """The models that the paper's comparison across models is made of: its three, or stand-ins."""
     peers = [m for m in runs.models if m.paper_model and m.stand_in == model.stand_in]
-    if model not in peers or len({peer.paper_model for peer in peers}) < 3:
-        raise AbsentError("not all three of the paper's models, or of their stand-ins, were run")
+    if model not in peers:
+        raise InapplicableError("it compares the paper's three models, and this is none of them")
+    if len({peer.paper_model for peer in peers}) < 3:
+        raise InapplicableError("it compares the paper's three models, and not all were run")
     return peers
 
 

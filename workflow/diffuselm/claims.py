@@ -5,6 +5,7 @@ A verdict goes by the number's 95% interval: a claim holds, or fails, where both
 
 import math
 import operator
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -13,7 +14,16 @@ import pandas as pd
 import pyarrow as pa
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from diffuselm.claim_measures import LEAST_PARTS, MEASURES, AbsentError, Estimate, Part, Runs
+from diffuselm.claim_measures import (
+    LEAST_PARTS,
+    MEASURES,
+    AbsentError,
+    Cell,
+    Estimate,
+    InapplicableError,
+    Part,
+    Runs,
+)
 from diffuselm.comparison import Key, ModelRecord, Number, mean_over_seeds
 from diffuselm.config import Settings
 from diffuselm.contracts import METRICS
@@ -72,6 +82,9 @@ class Claim(Settings):
     """Why a stand-in can neither meet nor miss it."""
     if_absent: str = ""
     """Why it does not apply where the metrics lack it."""
+    seen: Annotated[str, Field(min_length=1)]
+    """A sentence on what is seen where it fails: with the number as {ours}, or 100 times it as
+    {percent}, and {least}, the one of `each` where the number is smallest."""
     link: Annotated[str, Field(pattern=r"^[a-z0-9_.-]+(/[a-z0-9_.-]+)*$")]
     """The table or figure that shows it, from the folder of the scorecard."""
 
@@ -90,11 +103,26 @@ class Claim(Settings):
             raise ValueError("parts: found one without over; expected over for 'spread of models'")
         return self
 
+    @model_validator(mode="after")
+    def _tells_what_is_known(self) -> Self:
+        known = ["{ours}", "{percent}"]
+        if self.each and self.take == "smallest":
+            known.append("{least}")
+        rest = re.sub("|".join(map(re.escape, known)), "", self.seen)
+        if "{" in rest or "}" in rest:
+            raise ValueError(f"seen: found {rest!r}; expected braces only in {', '.join(known)}")
+        return self
+
     def all_parts(self) -> list[Part]:
         """The parts; where there is an `each`, all of them for each of it."""
         if not self.each:
             return list(self.parts)
         return [part.of_each(one) for one in self.each for part in self.parts]
+
+    def all_cells(self) -> list[Cell]:
+        """The numbers that the parts are made of."""
+        cells = [(part.cell, part.over, part.minus) for part in self.all_parts()]
+        return [cell for of_part in cells for cell in of_part if cell]
 
 
 def load_claims(path: Path) -> tuple[Claim, ...]:
@@ -164,6 +192,8 @@ def _judge(claim: Claim, model: ModelRecord, runs: Runs) -> tuple[Estimate | Non
     own_reason = claim.not_for_stand_ins if model.stand_in else ""
     try:
         ours = MEASURES[claim.take](claim.all_parts(), model, runs)
+    except InapplicableError as error:
+        return None, NOT_APPLICABLE, str(error)
     except AbsentError as error:
         if reason := own_reason or claim.if_absent:
             return None, NOT_APPLICABLE, reason
@@ -171,10 +201,29 @@ def _judge(claim: Claim, model: ModelRecord, runs: Runs) -> tuple[Estimate | Non
     if own_reason:
         return ours, NOT_APPLICABLE, own_reason
     low, high = (_MEETS[claim.op](end, claim.threshold) for end in (ours.low, ours.high))
-    if low == high:
-        return ours, HOLDS if low else FAILS, ours.remark
+    if low and high:
+        return ours, HOLDS, ours.remark
+    if not low and not high:
+        return ours, FAILS, _joined(_seen(claim, ours, model, runs), ours.remark)
     straddles = f"the interval holds {short(claim.threshold)}; n = {ours.n:,}"
-    return ours, UNDECIDED, "; ".join(filter(None, (straddles, ours.remark)))
+    return ours, UNDECIDED, _joined(straddles, ours.remark)
+
+
+def _seen(claim: Claim, ours: Estimate, model: ModelRecord, runs: Runs) -> str:
+    """The claim's sentence on what is seen, with our number put in."""
+    if "{least}" not in claim.seen:
+        return claim.seen.format(ours=short(ours.value), percent=short(100 * ours.value))
+    of_each = {
+        one: MEASURES[claim.take]([part.of_each(one) for part in claim.parts], model, runs).value
+        for one in claim.each
+    }
+    least = min(of_each, key=of_each.__getitem__).replace("_", " ")
+    return claim.seen.format(ours=short(ours.value), percent=short(100 * ours.value), least=least)
+
+
+def _joined(*reasons: str) -> str:
+    """The reasons that there are; a sentence ends only where nothing follows."""
+    return "; ".join(filter(None, reasons)).replace(".; ", "; ")
 
 
 def _speaks_of(claim: Claim, model: ModelRecord) -> bool:
@@ -186,14 +235,12 @@ def _printed(claim: Claim, model: ModelRecord, paper: Runs, notes: dict[Noted, s
     """The claim's numbers, then the same measure of the paper's tables and its marks."""
     if model.paper_model is None or not _speaks_of(claim, model):
         return claim.published
-    parts = claim.all_parts()
-    cells = [cell for part in parts for cell in (part.cell, part.over, part.minus) if cell]
-    found = {notes.get((cell.field, cell.key(model.paper_model))) for cell in cells}
+    found = {notes.get((cell.field, cell.key(model.paper_model))) for cell in claim.all_cells()}
     marks = "".join(mark for note, mark in MARKS.items() if note in found)
     counterpart = ModelRecord(model=model.paper_model, stand_in=False, paper_model=None)
     try:
-        value = f" {short(MEASURES[claim.take](parts, counterpart, paper).value)}"
-    except AbsentError:
+        value = f" {short(MEASURES[claim.take](claim.all_parts(), counterpart, paper).value)}"
+    except (AbsentError, InapplicableError):
         value = ""
     if not (value or marks):
         return claim.published

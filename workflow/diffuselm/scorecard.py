@@ -30,7 +30,8 @@ _MEANING = (
     "A cell holds our number, its 95% interval and the verdict; then what the same measure of the "
     "paper's own tables gives for that model (or the one stood in for).",
     "holds, fails: the whole interval says so. undecided at this n: it reaches to both sides of "
-    "the threshold, and more answers would tell. not measured: the metrics lack the number named.",
+    "the threshold, and more answers would tell. not measured: the metrics lack the number named. "
+    "Where a claim fails, a sentence says what is seen instead.",
     "Intervals of ratios and differences combine the ends farthest apart: they err to the wide "
     "side. An exact number is its own interval; that of a temperature lies between two of those "
     "swept.",
@@ -65,7 +66,7 @@ def markdown(frame: pd.DataFrame, claims: Sequence[Claim], models: Sequence[Mode
     """The scorecard in GitHub's Markdown; `frame` is what `claims.evaluate` gave."""
     lead = [f"{escape_markdown(_STAND_INS)}\n"] if any(m.stand_in for m in models) else []
     marks = {mark: _MARKED[note] for note, mark in MARKS.items()}
-    below = [f"{mark}: {text}" for mark, text in marks.items() if _has(frame, mark)]
+    below = [f"{mark}: {text}" for mark, text in marks.items() if _has(frame["published"], mark)]
     return "\n".join(
         [
             "# Scorecard\n",
@@ -118,5 +119,5 @@ def _table(rows: Iterator[list[str]]) -> list[str]:
     return [f"| {' | '.join(cells)} |" for cells in (heads, ["---"] * len(heads), *body)]
 
 
-def _has(frame: pd.DataFrame, mark: str) -> bool:
-    return bool(frame["published"].str.contains(mark, regex=False).any())
+def _has(texts: pd.Series, mark: str) -> bool:
+    return bool(texts.str.contains(mark, regex=False).any())
