@@ -1,5 +1,6 @@
 """The scorecard: which number a claim is about, and when it holds, fails, or cannot tell."""
 
+import dataclasses
 import json
 import math
 import re
@@ -34,6 +35,7 @@ GEMMA = ModelRecord(model="tiny-gemma", stand_in=True, paper_model="gemma")
 LLAMA = ModelRecord(model="tiny-llama", stand_in=True, paper_model="llama-2")
 MISTRAL = ModelRecord(model="tiny-mistral", stand_in=True, paper_model="mistral")
 OWN = ModelRecord(model="own", stand_in=False, paper_model=None)
+FORM = dataclasses.replace(OWN, baseline="form")
 TASKS = ("names", "countries", "fruits", "dates", "numbers", "occupations")
 
 
@@ -253,6 +255,11 @@ def test_coverage_may_fall_in_one_task_and_entropy_in_none(fallen, coverage, ent
             "Its commonest number takes 31.3% of answers.",
         ),
         (
+            "tuned-numbers-near-uniform",
+            [row("rng-10", "numbers/1-10", "entropy", 2.2787)],
+            "Its entropy is 2.2787 nats.",
+        ),
+        (
             "gender-balanced",
             [
                 row("biographies", "biographies/sketch", metric, share, field="gender")
@@ -289,6 +296,62 @@ def test_what_is_seen_is_one_plain_sentence_with_our_number():
     for claim in CLAIMS.values():
         assert re.search(r"\{(ours|percent)\}", claim.seen), claim.id
         assert re.fullmatch(r"[A-Z][^!?:]+\.", claim.seen), claim.id
+
+
+# A model that does not keep the form
+
+
+def test_what_was_taught_the_form_stands_for_a_base_that_does_not_keep_it():
+    shares = (("base", 0.9), ("form", 0.3))
+    rows = [row(tuning, "numbers/1-10", "top_share", share) for tuning, share in shares]
+    assert judged("base-number-over-60", *rows).verdict == HOLDS
+    found = judged("base-number-over-60", *rows, model=FORM)
+    assert (found.ours, found.verdict) == (0.3, FAILS)
+    assert found.reason == "Its commonest number takes 30% of answers; baseline: form taught"
+    assert judged("base-number-over-25", *rows, model=FORM).reason == "baseline: form taught"
+    absent = judged("base-number-over-60", rows[0], model=FORM)
+    assert absent.reason == "no top_share of numbers/1-10 under form"
+
+
+def test_biographies_are_compared_held_to_the_form():
+    where = {"of": "biographies/sketch", "metric": "coverage", "field": "first_name"}
+    found = {"base": 1.0, "held": 50.0, "all": 2.0, "held-all": 250.0}
+    rows = [row(tuning, value=value, **where) for tuning, value in found.items()]
+    assert judged("first-names-fourfold", *rows).ours == 2
+    held = judged("first-names-fourfold", *rows, model=FORM)
+    assert (held.ours, held.verdict, held.reason) == (5, HOLDS, "held to the form")
+
+
+def test_what_asks_for_no_form_is_compared_with_the_base_itself():
+    loss = {"base": 3.0, "form": 2.0, "all": 3.05}
+    rows = [row(tuning, "text", "loss_per_token", value) for tuning, value in loss.items()]
+    found = judged("text-loss-kept", *rows, model=FORM)
+    assert (found.ours, found.reason) == (pytest.approx(0.05), "")
+    known = {"base": 0.01, "form": 0.5, "all": 0.4}
+    rows = [row(tuning, "knowledge", "target_mass", value) for tuning, value in known.items()]
+    found = judged("knowledge-kept", *rows, model=FORM)
+    assert found.reason == (
+        "The probability of the right answer changes by -10 points; baseline: form taught"
+    )
+
+
+def test_the_sweep_is_that_of_the_baseline():
+    usual = row("base", "names/english", "entropy", 2.0)
+    rows = names_at({2: 3.0, 20: 6.0}, usual)
+    taught = [one | {"tuning": "form"} if one["tuning"] == "base" else one for one in rows]
+    assert judged("temperature-for-names", *taught, model=FORM).ours == 20
+    assert judged("temperature-for-names", *rows, model=FORM).verdict == NOT_MEASURED
+
+
+def test_the_papers_own_numbers_are_found_whatever_the_baseline():
+    taught = dataclasses.replace(LLAMA, baseline="form")
+    none = pd.DataFrame(columns=METRICS.names)
+    ours, theirs = (
+        evaluate(none, list(CLAIMS.values()), [model], PUBLISHED)["published"].tolist()
+        for model in (taught, LLAMA)
+    )
+    assert ours == theirs
+    assert "4 (paper: llama-2 4.03‡)" in ours
 
 
 # Measures of their own
@@ -473,6 +536,15 @@ def test_the_scorecard_counts_verdicts_then_lists_every_claim(tmp_path):
     absent = next(one for one in table.to_pylist() if one["verdict"] == NOT_MEASURED)
     assert absent["ours"] is absent["ci"] is None
     assert "Stand-ins" not in rendered(tmp_path, [OWN], [])
+
+
+def test_cells_say_what_stands_for_the_base_and_a_line_below_explains_it(tmp_path):
+    rows = [row("form", "numbers/1-10", "top_share", 0.3)]
+    text = rendered(tmp_path, [FORM], rows)
+    assert "**fails** (Its commonest number takes 30% of answers; baseline" in text
+    assert "does not keep the asked form" in text
+    assert "does not end its biographies" not in text
+    assert "does not keep" not in rendered(tmp_path, [OWN], rows)
 
 
 def test_every_line_has_as_many_cells_whatever_a_model_is_called(tmp_path):

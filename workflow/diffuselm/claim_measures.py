@@ -36,6 +36,11 @@ class Cell(Settings):
         owner = "natural" if self.tuning == "natural" else model
         return owner, self.tuning, task, self.of if slash else None, self.metric
 
+    def measured(self, model: ModelRecord) -> Self:
+        """The number that stands for this one where `model` is compared."""
+        tuning = model.measured_tuning(self.tuning, self.of.partition("/")[0])
+        return self.model_copy(update={"tuning": tuning})
+
     def __str__(self) -> str:
         """What to call the number where it is missing."""
         field = "" if self.field == "value" else f"{self.field} "
@@ -84,9 +89,10 @@ class Runs(NamedTuple):
     numbers: dict[str, dict[Key, Number]]
     models: Sequence[ModelRecord]
 
-    def get(self, cell: Cell, model: str) -> Estimate:
-        """The number of `cell`; raises AbsentError, naming it, where there is none."""
-        number = self.numbers.get(cell.field, {}).get(cell.key(model))
+    def get(self, asked: Cell, model: ModelRecord) -> Estimate:
+        """What stands for `asked`; raises AbsentError, naming it, where there is none."""
+        cell = asked.measured(model)
+        number = self.numbers.get(cell.field, {}).get(cell.key(model.model))
         if number is None or math.isnan(number.value):
             raise AbsentError(f"no {cell}")
         ends = (number.ci_low, number.ci_high)
@@ -98,7 +104,7 @@ class Runs(NamedTuple):
 Measure = Callable[[Sequence[Part], ModelRecord, Runs], Estimate]
 
 
-def measured(part: Part, model: str, runs: Runs) -> Estimate:
+def measured(part: Part, model: ModelRecord, runs: Runs) -> Estimate:
     """One part; raises AbsentError where a number is missing or a ratio is 0 / 0."""
     a = runs.get(part.cell, model)
     if part.minus:
@@ -106,7 +112,8 @@ def measured(part: Part, model: str, runs: Runs) -> Estimate:
     if part.over:
         ratio = _ratio(a, runs.get(part.over, model))
         if math.isnan(ratio.value):
-            raise AbsentError(f"ratio: {part.cell} and {part.over} are both 0")
+            both = f"{part.cell.measured(model)} and {part.over.measured(model)}"
+            raise AbsentError(f"ratio: {both} are both 0")
         return ratio
     return a
 
@@ -138,14 +145,14 @@ def _each(combine: Callable[[list[float]], float]) -> Measure:
     """Make the measure that combines each part's estimate."""
 
     def take(parts: Sequence[Part], model: ModelRecord, runs: Runs) -> Estimate:
-        return _combined(combine, [measured(part, model.model, runs) for part in parts])
+        return _combined(combine, [measured(part, model, runs) for part in parts])
 
     return take
 
 
 def _largest_gaps(parts: Sequence[Part], model: ModelRecord, runs: Runs) -> Estimate:
     """By how much the smaller of the first two parts exceeds the largest of the others."""
-    gaps = [measured(part, model.model, runs) for part in parts]
+    gaps = [measured(part, model, runs) for part in parts]
     return _difference(_combined(min, gaps[:2]), _combined(max, gaps[2:]))
 
 
@@ -153,7 +160,7 @@ def _above_other_models(parts: Sequence[Part], model: ModelRecord, runs: Runs) -
     """By how much the model exceeds the other models, in the part where that is least."""
     others = [other for other in _peers(model, runs) if other != model]
     gains = [
-        _difference(measured(part, model.model, runs), measured(part, other.model, runs))
+        _difference(measured(part, model, runs), measured(part, other, runs))
         for part in parts
         for other in others
     ]
@@ -168,7 +175,7 @@ def _spread_of_models(parts: Sequence[Part], model: ModelRecord, runs: Runs) -> 
     peers = _peers(model, runs)
 
     def spread(cells: Sequence[Cell]) -> Estimate:
-        per_cell = [[runs.get(cell, peer.model) for peer in peers] for cell in cells]
+        per_cell = [[runs.get(cell, peer) for peer in peers] for cell in cells]
         return _combined(statistics.fmean, [_spread(estimates) for estimates in per_cell])
 
     return _ratio(
@@ -221,7 +228,7 @@ def _by_size(panel: str, part: Part, model: ModelRecord, runs: Runs) -> dict[int
     for prompt in asked:
         own_panel, size = range_of(prompt)
         if own_panel == panel:
-            one = measured(part.of_each(prompt), model.model, runs)
+            one = measured(part.of_each(prompt), model, runs)
             groups.setdefault(size, []).append(one)
     if not groups:
         raise AbsentError(f"no prompts of figure 2's {panel}")
@@ -234,14 +241,14 @@ def _temperature_needed(parts: Sequence[Part], model: ModelRecord, runs: Runs) -
     The value is the first temperature of the sweep that does, or the last one swept. The interval
     lies between the last that surely does not and the first that surely does.
     """
-    swept, aim = parts[0].cell, measured(parts[1], model.model, runs)
-    sweep = _sweep(swept, model.model, runs)
+    swept, aim = parts[0].cell, measured(parts[1], model, runs)
+    sweep = _sweep(swept, model, runs)
     if not sweep:
-        raise AbsentError(f"no {swept} at other temperatures")
+        raise AbsentError(f"no {swept.measured(model)} at other temperatures")
     reached = [t for t, found in sweep if found.value >= aim.value]
     surely = [t for t, found in sweep if found.low >= aim.high]
     maybe = [t for t, found in sweep if found.high >= aim.low]
-    usual = runs.get(swept, model.model)  # at temperature 1
+    usual = runs.get(swept, model)  # at temperature 1
     below = [1.0] if usual.high < aim.low else []
     below += [t for t, _ in sweep if not maybe or t < maybe[0]]
     value = reached[0] if reached else sweep[-1][0]
@@ -249,17 +256,18 @@ def _temperature_needed(parts: Sequence[Part], model: ModelRecord, runs: Runs) -
     low = math.nextafter(below[-1], math.inf) if below else 0.0
     high = surely[0] if surely else math.inf
     at = {"field": f"temperature {value:g}", "metric": "valid_rate"}
-    valid = runs.get(swept.model_copy(update=at), model.model).value
+    valid = runs.get(swept.model_copy(update=at), model).value
     how = "reached" if reached else "not reached"
     return Estimate(value, low, high, aim.n, f"{how} at {value:g}, where {valid:.0%} is valid")
 
 
-def _sweep(cell: Cell, model: str, runs: Runs) -> list[tuple[float, Estimate]]:
+def _sweep(cell: Cell, model: ModelRecord, runs: Runs) -> list[tuple[float, Estimate]]:
+    key = cell.measured(model).key(model.model)
     fields = ((_TEMPERATURE.fullmatch(field), field) for field in runs.numbers)
     found = [
         (float(fits[1]), runs.get(cell.model_copy(update={"field": field}), model))
         for fits, field in fields
-        if fits and cell.key(model) in runs.numbers[field]
+        if fits and key in runs.numbers[field]
     ]
     return sorted(found)
 

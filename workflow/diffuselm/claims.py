@@ -52,6 +52,8 @@ NOT_MEASURED = "not measured"
 VERDICTS = (HOLDS, FAILS, UNDECIDED, NOT_APPLICABLE, NOT_MEASURED)
 # How a number is marked where the paper's own cells for it carry a note.
 MARKS = {"misprinted": "†", "swapped": "‡"}
+# How a cell is marked where another tuning stands for one that the claim speaks of.
+FORM_TAUGHT, HELD = "baseline: form taught", "held to the form"
 
 # A number's field and key.
 Noted = tuple[str, Key]
@@ -173,6 +175,8 @@ def evaluate(
     for claim in claims:
         for model in models:
             ours, verdict, reason = _judge(claim, model, runs)
+            if ours:
+                reason = _joined(reason, _mark(claim, model))
             ids = (claim.id, model.model, claim.statement, claim.where)
             printed = _printed(claim, model, paper, notes)
             value, ci = (ours.value, [ours.low, ours.high]) if ours else (math.nan, None)
@@ -211,14 +215,36 @@ def _judge(claim: Claim, model: ModelRecord, runs: Runs) -> tuple[Estimate | Non
 
 def _seen(claim: Claim, ours: Estimate, model: ModelRecord, runs: Runs) -> str:
     """The claim's sentence on what is seen, with our number put in."""
-    if "{least}" not in claim.seen:
-        return claim.seen.format(ours=short(ours.value), percent=short(100 * ours.value))
-    of_each = {
-        one: MEASURES[claim.take]([part.of_each(one) for part in claim.parts], model, runs).value
-        for one in claim.each
+    told = {
+        "ours": _told_apart(ours.value, claim.threshold),
+        "percent": _told_apart(100 * ours.value, 100 * claim.threshold),
     }
-    least = min(of_each, key=of_each.__getitem__).replace("_", " ")
-    return claim.seen.format(ours=short(ours.value), percent=short(100 * ours.value), least=least)
+    if "{least}" in claim.seen:
+        told["least"] = _least(claim, model, runs).replace("_", " ")
+    return claim.seen.format(**told)
+
+
+def _least(claim: Claim, model: ModelRecord, runs: Runs) -> str:
+    """The one of `each` where the number is smallest."""
+
+    def value(one: str) -> float:
+        return MEASURES[claim.take]([part.of_each(one) for part in claim.parts], model, runs).value
+
+    return min(claim.each, key=value)
+
+
+def _told_apart(value: float, threshold: float) -> str:
+    """As `short`, in more digits where a reader would take it for the threshold."""
+    return short(value) if short(value) != short(threshold) else f"{value:.6g}"
+
+
+def _mark(claim: Claim, model: ModelRecord) -> str:
+    """What stands for a tuning that the claim speaks of, where another does."""
+    pairs = ((cell, cell.measured(model)) for cell in claim.all_cells())
+    standing = {measured.tuning for cell, measured in pairs if measured != cell}
+    if not standing:
+        return ""
+    return FORM_TAUGHT if model.baseline in standing else HELD
 
 
 def _joined(*reasons: str) -> str:

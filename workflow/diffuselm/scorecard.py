@@ -7,6 +7,8 @@ import pandas as pd
 
 from diffuselm.claims import (
     FAILS,
+    FORM_TAUGHT,
+    HELD,
     HOLDS,
     MARKS,
     SCORECARD,
@@ -42,6 +44,12 @@ _MARKED = {
     "swapped": "the paper's coverage cells of ID and OOD are exchanged in tables 7 and 8; the "
     "number shown takes them right.",
 }
+_STANDS_FOR = {
+    FORM_TAUGHT: "the model does not keep the asked form by itself. “Before tuning” means here "
+    "after tuning on single-answer questions alone, which teach the form and nothing about spread.",
+    HELD: "the model does not end its biographies by itself. Before tuning as after, tokens that "
+    "would break the form are masked as they are drawn.",
+}
 
 
 def render_scorecard(
@@ -67,6 +75,8 @@ def markdown(frame: pd.DataFrame, claims: Sequence[Claim], models: Sequence[Mode
     lead = [f"{escape_markdown(_STAND_INS)}\n"] if any(m.stand_in for m in models) else []
     marks = {mark: _MARKED[note] for note, mark in MARKS.items()}
     below = [f"{mark}: {text}" for mark, text in marks.items() if _has(frame["published"], mark)]
+    stands = {mark: text for mark, text in _STANDS_FOR.items() if _has(frame["reason"], mark)}
+    below += [f"“{mark}”: {text}" for mark, text in stands.items()]
     return "\n".join(
         [
             "# Scorecard\n",
