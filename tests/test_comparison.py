@@ -37,6 +37,6 @@ def test_a_record_names_its_baseline_and_base_goes_without_saying(tmp_path):
         (tmp_path / f"{name}.json").write_text(json.dumps(record))
     found = load_models([tmp_path / "a.json", tmp_path / "b.json"])
     assert [(one.baseline, one.baseline_label) for one in found] == [
-        ("base", "Base"),
+        ("base", "Baseline"),
         ("form", "Form taught"),
     ]

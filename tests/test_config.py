@@ -180,20 +180,73 @@ def test_the_paper_has_sixteen_tunings_of_26_prompts_and_one_of_biographies():
 
 def test_every_tuning_is_measured_where_a_table_compares_it():
     paper = plan(tasks=SIX)
-    assert paper.measured_tasks("only-dates") == ["dates", "knowledge"]
-    assert paper.measured_tasks("without-dates") == ["dates", "knowledge"]
+
+    def measured(tuning):
+        return list(paper.measured("some-model", tuning))
+
+    assert measured("only-dates") == ["dates", "knowledge"]
+    assert measured("without-dates") == ["dates", "knowledge"]
     for tuning in PAPER_TUNINGS:
-        assert paper.measured_tasks(tuning) == ["numbers", "ranges", "knowledge"]
-    assert paper.measured_tasks("base") == [*PAPER_TASKS, "ranges", "knowledge"]
-    assert paper.measured_tasks("all") == [*PAPER_TASKS, "knowledge"]
+        assert measured(tuning) == ["numbers", "ranges", "knowledge"]
+    assert measured("base") == [*PAPER_TASKS, "ranges", "knowledge"]
+    assert measured("held") == measured("all") == [*PAPER_TASKS, "knowledge"]
     assert set(paper.task_files) == {*PAPER_TASKS, "ranges", "knowledge"}
+
+
+def test_answers_are_drawn_only_where_a_result_needs_them():
+    paper = plan(tasks=SIX)
+    for tuning in paper.tunings("some-model"):
+        drawn = paper.measured("some-model", tuning)
+        checked = 100 if tuning in ("base", "all") else 0
+        assert drawn == {
+            task: {"ranges": 500, "knowledge": checked}.get(task, 1000) for task in drawn
+        }
+    few = plan(tasks=SIX, sample={"draws": 20}).measured("some-model", "base")
+    assert few["knowledge"] == few["names"] == 20
+
+
+def test_a_model_that_does_not_keep_the_form_is_compared_with_one_that_was_taught_it():
+    taught = plan(baseline="form")
+    tunings = taught.tunings("some-model")
+    assert tunings[:5] == ["base", "held", "held-all", "held-biographies", "form"]
+    ids = taught.tuned_on["form"]
+    assert ids
+    assert {id.partition("/")[0] for id in ids} == {"form"}
+    assert not set(ids) & {id for t, ids in taught.tuned_on.items() for id in ids if t != "form"}
+
+    def drawn(tuning):
+        return taught.measured("some-model", tuning)
+
+    assert drawn("form") == {
+        **dict.fromkeys(PAPER_TASKS, 1000), "ranges": 500, "knowledge": 100
+    }  # fmt: skip
+    # Raw answers only tell their rate.
+    assert set(drawn("base").values()) == {100}
+    assert drawn("all")["biographies"] == drawn("biographies")["biographies"] == 100
+    for tuning in ("held", "held-all", "held-biographies"):
+        assert drawn(tuning)["biographies"] == 1000
+    assert [taught.adapter_of(t) for t in ("base", "held", "held-all", "all", "form")] == [
+        None, None, "all", "all", "form"
+    ]  # fmt: skip
+
+
+def test_a_baseline_may_be_that_of_one_model_alone():
+    models = {
+        "taught": {"path": "resources/models/tiny-llama", "baseline": "form"},
+        "other": {"path": "resources/models/tiny-gemma"},
+    }
+    both = plan(models=models)
+    assert [both.baseline(model) for model in models] == ["form", "base"]
+    assert "form" in both.tunings("taught")
+    assert not {"form", "held-all"} & set(both.tunings("other"))
+    assert "held" in both.tunings("other")
 
 
 def test_what_is_null_is_not_measured():
     bare = plan(tasks=SIX, ranges=None, knowledge=None)
     assert set(bare.task_files) == set(PAPER_TASKS)
-    assert bare.measured_tasks("rng-10") == ["numbers"]
-    assert bare.measured_tasks("base") == list(PAPER_TASKS)
+    assert list(bare.measured("some-model", "rng-10")) == ["numbers"]
+    assert list(bare.measured("some-model", "base")) == list(PAPER_TASKS)
 
 
 def test_ranges_are_measured_only_where_a_tuning_on_numbers_is():
@@ -208,23 +261,23 @@ def test_the_sweep_of_temperatures_asks_section_4_s_prompts():
 
 
 def test_biographies_are_tuned_from_all_and_left_out_of_it():
-    """Section 6.1; of the other tunings, only base and `all` write biographies."""
+    """Section 6.1; of the other tunings, only base, held or not, and `all` write biographies."""
     whole = plan(tasks=[*SIX, BIOGRAPHIES])
     six = plan(tasks=SIX)
     assert {t: p for t, p in whole.tuned_on.items() if t != "biographies"} == six.tuned_on
     assert whole.tuned_on["biographies"] == ["biographies/sketch"]
-    assert whole.biographies == ["base", "all", "biographies"]
+    assert whole.biographies("some-model") == ["base", "held", "all", "biographies"]
     assert {t: whole.starts_from(t) for t in whole.tuned_on if whole.starts_from(t)} == {
         "biographies": "all"
     }
-    assert six.biographies == []
+    assert six.biographies("some-model") == []
 
 
 def test_biographies_alone_are_tuned_from_nothing():
     alone = plan(tasks=[BIOGRAPHIES])
     assert list(alone.tuned_on) == ["biographies"]
     assert alone.starts_from("biographies") is None
-    assert alone.biographies == ["base", "biographies"]
+    assert alone.biographies("some-model") == ["base", "held", "biographies"]
 
 
 @pytest.mark.parametrize(
@@ -266,9 +319,12 @@ def test_what_may_be_a_secret_is_refused_and_not_shown(settings):
     assert "s3cret" not in str(error.value)
 
 
-def test_longest_answers_are_those_of_their_task():
-    sample = plan(sample={"max_tokens": 20, "max_tokens_of": {"names": 8}}).config.sample
-    assert [sample.longest(task) for task in ("names", "dates", "biographies")] == [8, 20, 320]
+def test_a_task_says_how_long_its_answers_may_be_and_the_config_has_the_last_word(tmp_path):
+    dice = tmp_path / "dice.yaml"
+    dice.write_text("prompts: {d6: {text: Roll., targets: [1, 2, 3]}}")
+    tasks = [*SIX, BIOGRAPHIES, str(dice)]
+    longest = plan(tasks=tasks, sample={"max_tokens": 20, "max_tokens_of": {"names": 8}}).longest
+    assert [longest[t] for t in ("names", "dates", "biographies", "dice")] == [8, 12, 320, 20]
 
 
 def test_persons_belong_to_biographies_alone(tmp_path):

@@ -119,6 +119,7 @@ def cards(tmp_path):
             metrics=tmp_path / "metrics.parquet",
             tasks=[task],
             targets=[tmp_path / "targets.parquet"],
+            baseline="base",
         )
         return [(folder / "README.md").read_text() for folder in adapters]
 

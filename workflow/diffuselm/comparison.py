@@ -26,7 +26,7 @@ PAPER_TASKS = {
 SHARES = r"_rate$|_share$|^target_mass$|^tv$"  # metrics that end at 1
 
 # The tunings that a model may be compared with, and what tables and figures call each.
-BASELINES = {"base": "Base", "form": "Form taught"}
+BASELINES = {"base": "Baseline", "form": "Form taught"}
 # Measured on the untouched base whatever the baseline: no form is asked there.
 _FORMLESS = ("text", "mt-bench", "adapter")
 # A model that does not keep the form never ends a biography: all three are held to it.
