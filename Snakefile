@@ -34,6 +34,11 @@ report: "workflow/report/workflow.rst"
 
 onstart:
     hold_results()
+    tell_of_jobs()
+
+
+onsuccess:
+    tell_where_to_look()
 
 
 localrules:

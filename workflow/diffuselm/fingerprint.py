@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent
+SAYS_ONLY = {"progress"}  # modules that tell of a job and change no number
 
 
 def fingerprint(module: str) -> str:
@@ -25,7 +26,7 @@ def _below(module: str) -> set[str]:
     pending = [module]
     while pending:
         name = pending.pop()
-        if name not in seen:
+        if name not in seen | SAYS_ONLY:
             seen.add(name)
             pending.extend(_syntax(name)[1])
     return seen

@@ -1,7 +1,6 @@
 """Distribution matching by LoRA (section 3): one optimiser step per prompt, shuffled each pass."""
 
 import math
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -11,7 +10,6 @@ from typing import Any
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor
-from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from diffuselm import checkpoint as checkpoints
@@ -26,6 +24,7 @@ from diffuselm.objective import (
     parts,
 )
 from diffuselm.prefix_tree import PrefixTree, optimal_loss, subtree
+from diffuselm.progress import progress
 from diffuselm.token_budget import TokenBudget, tokens_that_fit
 
 
@@ -89,8 +88,7 @@ def tune(
     if checkpoint and (saved := checkpoints.load(checkpoint, key)):
         training.restore(*saved)
     total, taken = settings.passes * len(prompts), len(training.history)
-    interval = 0.1 if sys.stderr.isatty() else 10
-    with tqdm(total=total, initial=taken, unit="step", mininterval=interval) as bar:
+    with progress(total=total, initial=taken, unit="steps") as bar:
         while not training.done:
             training.step()
             bar.update()

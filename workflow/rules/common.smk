@@ -16,6 +16,7 @@ from diffuselm.errors import InputError
 from diffuselm.fingerprint import fingerprint
 from diffuselm.plan import make_plan
 from diffuselm.results_lock import hold
+from diffuselm.running_jobs import RunningJobs, tell
 from diffuselm.strict_yaml import check_keys
 from diffuselm.prompt_files import task_inputs
 from diffuselm.tasks import task_of
@@ -49,6 +50,25 @@ def hold_results():
         RESULTS_LOCK = hold(Path("results"))
     except InputError as error:
         sys.exit(f"error: {error}")
+
+
+def tell_of_jobs():
+    """From the first job on: every minute, how far the jobs are."""
+    _, jobs = workflow.dag.stats()
+    timed = [each.name for each in workflow.rules if each.benchmark]
+    counts = {name: count for name, count in jobs.items() if name != "total"}
+    tell(RunningJobs(counts, timed), logger)
+
+
+def tell_where_to_look():
+    """At the end, where the whole is done."""
+    if Path("results/scorecard.md").exists():
+        given = shlex.join(map(os.path.relpath, workflow.overwrite_configfiles))
+        with_config = f" --configfile {given}" if given else ""
+        logger.info(
+            "Look at results/scorecard.md, results/tables and results/figures; all on one page: "
+            f"snakemake{with_config} --report report.html"
+        )
 
 
 wildcard_constraints:

@@ -21,6 +21,7 @@ from diffuselm.models import ADAPTER_FILES, OpenModel, open_model
 from diffuselm.objective import choose_node_log_probs, packed_node_log_probs, score
 from diffuselm.paragraphs import read_paragraphs
 from diffuselm.parse import first_value, is_valid
+from diffuselm.progress import progress
 from diffuselm.prompt_files import task_inputs, task_name
 from diffuselm.provenance import content_hash, file_hash, run_record, write_json
 from diffuselm.resume import Parts
@@ -76,10 +77,11 @@ def run(
     with Parts(checkpoint, key) as parts:
         prompts = encode_prompts(opened.chat, tasks, targets, [])
         run_of = _Run(opened, prompts, settings, seed, tuning)
+        sampled = [prompt for prompt in prompts if settings.draws[task_of(prompt.id)]]
         samples = [parts.table(f"samples/{p.id}", contracts.SAMPLES, lambda p=p: run_of.samples(p))
-                   for p in prompts if settings.draws[task_of(p.id)]]  # fmt: skip
+                   for p in progress(sampled, unit="prompts sampled")]  # fmt: skip
         exact = [parts.table(f"exact/{p.id}", contracts.EXACT, lambda p=p: run_of.exact(p))
-                 for p in prompts]  # fmt: skip
+                 for p in progress(prompts, unit="prompts scored")]  # fmt: skip
         samples = samples or [contracts.SAMPLES.empty_table()]
         text = [] if held_out_text is None else list(_text_rows(opened, held_out_text))
         made = run_record(

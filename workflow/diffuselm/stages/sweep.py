@@ -1,7 +1,7 @@
 """Stage `sample`, of the baseline at other temperatures (footnote 6)."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain
+from itertools import chain, product
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from diffuselm import contracts
 from diffuselm.encoding import EncodedPrompt, encode_prompts
 from diffuselm.fingerprint import fingerprint
 from diffuselm.models import ADAPTER_FILES, open_model
+from diffuselm.progress import progress
 from diffuselm.prompt_files import task_inputs
 from diffuselm.provenance import content_hash, file_hash, run_record, write_json
 from diffuselm.resume import Parts
@@ -79,8 +80,10 @@ def run(
                 contracts.SWEEP,
                 lambda prompt=prompt, temperature=temperature: answers(prompt, temperature),
             )
-            for prompt in encode_prompts(chat, tasks, targets, prompts)
-            for temperature in temperatures
+            for prompt, temperature in progress(
+                list(product(encode_prompts(chat, tasks, targets, prompts), temperatures)),
+                unit="prompts and temperatures sampled",
+            )
         ]
         settings["token_budget"] = budget.tokens
         made = run_record(
