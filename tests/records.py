@@ -18,13 +18,22 @@ SETTINGS = {
 
 
 def write_record(
-    out: Path, folder: Path, *, name="own", stand_in=False, template=None, download=None, **settings
+    out: Path,
+    folder: Path | None,
+    *,
+    name="own",
+    stand_in=False,
+    template=None,
+    download=None,
+    converted=None,
+    **settings,
 ):
     """Put the model of a folder on record; returns what was written."""
     run(
         name=name,
         path=None if download else folder,
         download=download,
+        converted=converted,
         stand_in=stand_in,
         paper_model=None,
         settings=SETTINGS | settings,

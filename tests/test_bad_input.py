@@ -112,9 +112,27 @@ CONFIGS = {
     "path and hub": (
         model(f"hub: o/n, revision: {COMMIT}, billions: 7"),
         "models.m: ",
-        "hub is o/n; expected exactly one",
+        "hub is o/n and gguf is None; expected exactly one",
     ),
-    "neither path nor hub": (other("dtype: float32"), "models.m: ", "path is None and hub is None"),
+    "no path, hub or gguf": (other("dtype: float32"), "models.m: ", "path is None, hub is None"),
+    "gguf": (other("gguf: no.gguf"), "models.m.gguf: ", "no file no.gguf"),
+    "gguf of another kind": (other("gguf: README.md"), "models.m.gguf: ", "not a GGUF file"),
+    "gguf and path": (
+        model("gguf: no.gguf"),
+        "models.m: ",
+        "gguf is no.gguf; expected exactly one",
+    ),
+    "package": (
+        other("package: no-such-package, gguf: no.gguf"),
+        "models.m.package: ",
+        "no-such-package is not installed",
+    ),
+    "gguf not in its package": (
+        other("package: pytest, gguf: no.gguf"),
+        "models.m.gguf: ",
+        "no file no.gguf in the package pytest",
+    ),
+    "package without gguf": (model("package: pytest"), "models.m: gguf: ", "missing"),
     "hub without billions": (
         other(f"hub: o/n, revision: {COMMIT}"),
         "models.m: billions: ",

@@ -70,7 +70,10 @@ def test_every_setting_is_described():
     [
         ({"modles": {}}, "modles: unknown key"),
         ({"models": {}}, "models: found {}"),
-        ({"models": {"a": {}}}, "models.a: path is None and hub is None"),
+        ({"models": {"a": {}}}, "models.a: path is None, hub is None and gguf is None"),
+        ({"models": {"a": {"gguf": "x.gguf"}}}, "models.a.gguf: no file x.gguf; expected a GGUF"),
+        ({"models": {"a": {"package": "b"}}}, "models.a: path is None, hub is None and gguf is"),
+        ({"models": {"a": {"path": "x", "package": "b"}}}, "models.a: gguf: missing; expected"),
         ({"models": {"a b": {"path": "x"}}}, "models.a b: found 'a b'"),
         ({"models": {"natural": {"path": "x"}}}, "models: 'natural' is taken"),
         ({"models": {"a": {"path": "x", "dtype": "int8"}}}, "models.a.dtype: found 'int8'"),

@@ -76,7 +76,7 @@ class NamesSettings(Settings):
 
 
 class ModelSettings(Settings):
-    """One base language model: a local folder, or a model of the hub at a pinned revision."""
+    """One base language model: a local folder, a model of the hub at a commit, or a GGUF file."""
 
     path: Path | None = None
     """Local folder with config, safetensors, tokenizer and chat template."""
@@ -84,8 +84,12 @@ class ModelSettings(Settings):
     """Id on the Hugging Face hub, such as `google/gemma-7b-it`; goes with `revision`."""
     revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None = None
     """The commit on the hub, all 40 digits: names of branches move."""
+    gguf: Path | None = None
+    """A GGUF file, converted once into a folder; with `package`, its name in that package."""
+    package: Name | None = None
+    """An installed Python package that holds the file of `gguf`; it is never imported."""
     billions: Positive | None = None
-    """Parameters in billions, to scale what a cluster's jobs ask for; a folder's weights tell."""
+    """Parameters in billions, to scale what a cluster's jobs ask for; local weights tell."""
     dtype: Literal["float32", "bfloat16", "float16"] | None = None
     """Type of the base weights; by default bfloat16 on a GPU, float32 (the paper's) on a CPU."""
     four_bit: bool = False
@@ -113,10 +117,13 @@ class ModelSettings(Settings):
 
     @model_validator(mode="after")
     def _is_one_model(self) -> Self:
-        if (self.path is None) == (self.hub is None):
+        if [self.path, self.hub, self.gguf].count(None) != 2:
             raise ValueError(
-                f"path is {self.path} and hub is {self.hub}; expected exactly one of them"
+                f"path is {self.path}, hub is {self.hub} and gguf is {self.gguf}; expected exactly "
+                "one of them"
             )
+        if self.package is not None and self.gguf is None:
+            raise ValueError("gguf: missing; expected the name of a file in `package`")
         if (self.hub is None) != (self.revision is None):
             raise ValueError(
                 f"hub is {self.hub} and revision is {self.revision}; expected both or neither"

@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from diffuselm.config import PAPER_TASKS, PAPER_TUNINGS, Config
+from diffuselm.config import PAPER_TASKS, PAPER_TUNINGS, Config, ModelSettings
 from diffuselm.errors import InputError
+from diffuselm.gguf_files import find_gguf, read_header
 from diffuselm.paragraphs import read_paragraphs
 from diffuselm.prompt_files import task_name, task_paths
 from diffuselm.runs import run_name, split_run
@@ -67,11 +68,20 @@ class Plan:
         return split_run(run, self.config.seed)
 
     def billions(self, model: str) -> float:
-        """Parameters in billions: as the config says, else by the weights' size at two bytes."""
+        """Parameters in billions: as the config says, else by the weights' size at two bytes.
+
+        A GGUF file counts its own.
+        """
         settings = self.config.models[model]
-        if settings.billions is not None or settings.path is None:
+        if settings.billions is not None or settings.hub is not None:
             return settings.billions or 0.0
+        if settings.gguf is not None:
+            return read_header(self.gguf(model)).parameters / 1e9
         return sum(file.stat().st_size for file in settings.path.glob("*.safetensors")) / 2e9
+
+    def gguf(self, model: str) -> Path:
+        """The GGUF file of a model that is one."""
+        return find_gguf(self.config.models[model].gguf, self.config.models[model].package)
 
     def checkpoint_steps(self, model: str) -> int:
         """Steps between checkpoints: about a minute's, for a small model and a large one."""
@@ -218,6 +228,8 @@ def _check_files(config: Config, origin: str) -> None:
                 f"{origin}: models.{name}.chat_template: no file {model.chat_template}; "
                 "expected a Jinja file"
             )
+        if model.gguf is not None:
+            _check_gguf(model, f"{origin}: models.{name}")
     if config.held_out_text is not None:
         read_paragraphs(config.held_out_text)
     for key, path in ((KNOWLEDGE, config.knowledge), (FORM, config.form)):
@@ -231,6 +243,29 @@ def _check_files(config: Config, origin: str) -> None:
     if config.names.file is not None and not config.names.file.is_file():
         raise InputError(
             f"{origin}: names.file: no file {config.names.file}; expected names.zip or yobYYYY.txt"
+        )
+
+
+def _check_gguf(model: ModelSettings, key: str) -> None:
+    """Raise InputError where a GGUF file is not there, or neither it nor the config says how
+    answers begin and end."""
+    try:
+        path = find_gguf(model.gguf, model.package)
+    except InputError as error:
+        raise InputError(f"{key}.{error}") from error
+    try:
+        metadata = read_header(path).metadata
+    except InputError as error:
+        raise InputError(f"{key}.gguf: {error}") from error
+    if model.chat_template is None and not metadata.get("tokenizer.chat_template"):
+        raise InputError(
+            f"{key}.gguf: {path}: no chat template; expected one inside, or a Jinja file under "
+            f"{key.split()[-1]}.chat_template"
+        )
+    if model.end_tokens is None and metadata.get("tokenizer.ggml.eos_token_id") is None:
+        raise InputError(
+            f"{key}.gguf: {path}: no end token; expected one inside, or some under "
+            f"{key.split()[-1]}.end_tokens"
         )
 
 

@@ -248,12 +248,25 @@ MODEL_FILES = (
 )
 
 
+# Beside the weights; where a GGUF file has no chat template, the config has one.
+CONVERTED_FILES = (
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+)
+
+
 def model_files(wildcards):
     """The files that decide what a model answers; those of a stand-in may be yet to be built."""
     model = model_of(wildcards)
     template = [str(model.chat_template)] if model.chat_template else []
     if model.hub:
         return [f"results/downloads/{wildcards.model}.json", *template]
+    if model.gguf:
+        folder = f"results/converted/{wildcards.model}"
+        made = [f"{folder}/{file}" for file in ("model.safetensors", *CONVERTED_FILES)]
+        return [f"{folder}.json", *made, *template]
     if model.path.parts[0] == "results":
         return [f"{model.path}/{file}" for file in MODEL_FILES]
     suffixes = (".json", ".safetensors", ".jinja", ".model", ".txt")
@@ -269,11 +282,20 @@ def download_flags(wildcards):
     return flags(hub=model.hub, revision=model.revision)
 
 
+def conversions():
+    return [f"results/converted/{name}.json" for name, model in CONFIG.models.items() if model.gguf]
+
+
+def gguf_file(wildcards):
+    return str(PLAN.gguf(wildcards.model))
+
+
 def model_flags(wildcards):
     model = model_of(wildcards)
     return flags(
         path=model.path,
         download=f"results/downloads/{wildcards.model}.json" if model.hub else None,
+        converted=f"results/converted/{wildcards.model}.json" if model.gguf else None,
         end_token=model.end_tokens,
         template_arg=[f"{key}={json.dumps(value)}" for key, value in model.template_args.items()],
         dtype=model.dtype,

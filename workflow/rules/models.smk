@@ -1,9 +1,10 @@
-"""Stages `download` and `models`: each base model fetched from the hub and put on record; the
-stand-ins built from their seed."""
+"""Stages `download`, `convert` and `models`: each base model fetched from the hub or converted from
+its GGUF file, and put on record; the stand-ins built from their seed."""
 
 
 # Where the network is: compute jobs are offline.
 localrules:
+    convert,
     download,
     download_model,
     model_record,
@@ -27,6 +28,36 @@ rule download_model:
         code=fingerprint("stages.download"),
     shell:
         "diffuselm download --name {wildcards.model} {params.flags} --out {output} > {log} 2>&1"
+
+
+rule convert:
+    input:
+        whole_stage("convert", "convert_model", conversions()),
+
+
+rule convert_model:
+    input:
+        gguf_file,
+    output:
+        record="results/converted/{model}.json",
+        weights="results/converted/{model}/model.safetensors",
+        others=expand("results/converted/{{model}}/{file}", file=CONVERTED_FILES),
+    log:
+        "results/logs/converted/{model}.log",
+    benchmark:
+        "results/benchmarks/converted/{model}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=mem_mb,
+        runtime=120,
+    params:
+        folder=subpath(output.weights, parent=True),
+        code=fingerprint("stages.convert"),
+    shell:
+        "diffuselm convert --name {wildcards.model} --gguf {input:q} --folder {params.folder} "
+        "--out {output.record} > {log} 2>&1"
 
 
 rule models:

@@ -9,6 +9,7 @@ from diffuselm.commands.shared import (
     Adapter,
     Checkpoint,
     Draws,
+    Folder,
     MaxTokensOf,
     ModelRecord,
     Out,
@@ -38,11 +39,25 @@ def download(
 
 
 @app.command()
+def convert(
+    name: Annotated[str, typer.Option(help="The name that results carry.")],
+    gguf: Annotated[Path, typer.Option(help="GGUF file.")],
+    folder: Folder,
+    out: Out,
+) -> None:
+    """Convert a GGUF file into a plain model folder."""
+    from diffuselm.stages.convert import run
+
+    run(name=name, gguf=gguf, folder=folder, out=out)
+
+
+@app.command()
 def model(
     name: Annotated[str, typer.Option(help="The name that results carry.")],
     out: Out,
     path: Annotated[Path | None, typer.Option(help="Model folder.")] = None,
     download: Annotated[Path | None, typer.Option(help="Or the record of its download.")] = None,
+    converted: Annotated[Path | None, typer.Option(help="Or that of its conversion.")] = None,
     dtype: Annotated[str | None, typer.Option(help="Type of the base weights.")] = None,
     four_bit: Annotated[bool, typer.Option(help="Hold the base weights in 4 bits.")] = False,
     attention: Annotated[str | None, typer.Option(help="Attention implementation.")] = None,
@@ -69,6 +84,7 @@ def model(
         name=name,
         path=path,
         download=download,
+        converted=converted,
         stand_in=stand_in,
         baseline=baseline,
         paper_model=paper_model,

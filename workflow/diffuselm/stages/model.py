@@ -13,6 +13,7 @@ def run(
     name: str,
     path: Path | None,
     download: Path | None,
+    converted: Path | None = None,
     stand_in: bool,
     baseline: str,
     paper_model: str | None,
@@ -22,12 +23,15 @@ def run(
 ) -> None:
     """Write the model's record: its folder, how it is opened, and the hash of each of its files.
 
-    The folder is `path`, or the one that the record of a download names.
+    The folder is `path`, or the one that the record of a download or a conversion names.
     """
-    fetched = read_json(download) if download is not None else {}
+    made = download or converted
+    fetched = read_json(made) if made is not None else {}
     found = fetched.get("path") if path is None else str(path)
     if not isinstance(found, str):
-        raise InputError(f"{download or name}: no path of a model; expected --path or --download")
+        raise InputError(
+            f"{made or name}: no path of a model; expected --path, --download or --converted"
+        )
     folder = Path(found)
     config = read_json(folder / "config.json")
     if not any(folder.glob("*.safetensors")):
@@ -51,6 +55,7 @@ def run(
             "path": str(folder),
             "hub": fetched.get("repo"),
             "revision": fetched.get("commit"),
+            "source": fetched.get("source"),
             "architecture": config.get("architectures"),
             "stand_in": stand_in,
             "baseline": baseline,
