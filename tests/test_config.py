@@ -327,7 +327,7 @@ def test_a_task_says_how_long_its_answers_may_be_and_the_config_has_the_last_wor
     dice.write_text("prompts: {d6: {text: Roll., targets: [1, 2, 3]}}")
     tasks = [*SIX, BIOGRAPHIES, str(dice)]
     longest = plan(tasks=tasks, sample={"max_tokens": 20, "max_tokens_of": {"names": 8}}).longest
-    assert [longest[t] for t in ("names", "dates", "biographies", "dice")] == [8, 12, 320, 20]
+    assert [longest[t] for t in ("names", "dates", "biographies", "dice")] == [8, 20, 320, 20]
 
 
 def test_persons_belong_to_biographies_alone(tmp_path):

@@ -33,8 +33,11 @@ class Form:
         return np.where(states < 0, -1, self.step[states, tokens])
 
     def hold(self, logits: Tensor, states: np.ndarray) -> Tensor:
-        """(rows, vocabulary) logits with -inf for each token that may not follow in its row."""
-        allowed = torch.from_numpy(self.step[states] >= 0)
+        """(rows, vocabulary) logits with -inf for each token that may not follow in its row.
+
+        Where the form was left before, in state -1, they stay as they are.
+        """
+        allowed = torch.from_numpy((self.step[states] >= 0) | (states < 0)[:, None])
         return logits.masked_fill(~allowed.to(logits.device), float("-inf"))
 
     def of_nodes(self, tree: PrefixTree) -> np.ndarray:

@@ -15,7 +15,7 @@ def run(
     download: Path | None,
     converted: Path | None = None,
     stand_in: bool,
-    baseline: str,
+    baseline: str = "base",
     paper_model: str | None,
     settings: Mapping[str, Any],
     chat_template: Path | None,
