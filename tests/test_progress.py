@@ -120,6 +120,8 @@ def test_a_job_is_told_by_the_last_line_of_its_own_log(jobs):
     assert jobs.text().endswith("tune m/1, 0 min: no word yet")
     os.utime(log, (jobs.now,) * 2)
     assert jobs.text().endswith("tune m/1, 0 min: 40% 2 of 5 steps")
+    jobs.now += 180
+    assert jobs.text().endswith("tune m/1, 3 min: 40% 2 of 5 steps (3 min ago)")
 
 
 def test_snakemake_tells_of_its_jobs(tmp_path):

@@ -49,6 +49,11 @@ def run_record(
         "dirty": None if changes is None else bool(changes),
         "python": platform.python_version(),
         "platform": platform.platform(),
+        "machine": {
+            "cpu": _cpu(),
+            "cores": os.cpu_count(),
+            "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        },
         "libraries": {name: version(name) for name in LIBRARIES},
     }
 
@@ -105,6 +110,16 @@ def check_files(folder: Path, files: Mapping[str, str]) -> None:
     """Verify all files of a folder that its run.json names, by their hashes."""
     for name, sha256 in files.items():
         verify(folder / name, sha256)
+
+
+def _cpu() -> str:
+    """The model of the processor, as Linux names it; elsewhere its architecture."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.machine()
 
 
 @cache

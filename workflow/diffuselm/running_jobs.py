@@ -66,9 +66,10 @@ class RunningJobs(logging.Handler):
     def text(self) -> str:
         """Jobs done and time left, then a line for each job under way; empty where none is."""
         with self.lock:
+            now = self.clock()
             lines = [f"{self.done} of {self.total} jobs are done; {self._time_left()}. Running:"]
             lines += [
-                f"    {job.name}, {_minutes(self.clock() - job.since)}: {_last_line(job)}"
+                f"    {job.name}, {_minutes(now - job.since)}: {_last_line(job, now)}"
                 for job in self.running.values()
             ]
         return "\n".join(lines) if self.running else ""
@@ -101,17 +102,18 @@ def tell(jobs: RunningJobs, logger: logging.Logger, every: float = SECONDS) -> N
     threading.Thread(target=keep_telling, daemon=True).start()
 
 
-def _last_line(job: _Job) -> str:
-    """The last line of the job's log, if it wrote any."""
+def _last_line(job: _Job, now: float) -> str:
+    """The last line of the job's log, if it wrote any, and its age, if that says something."""
     try:
-        if job.log is None or job.log.stat().st_mtime < job.since - 1:
+        if job.log is None or (written := job.log.stat().st_mtime) < job.since - 1:
             return "no word yet"
         with job.log.open("rb") as file:
             file.seek(max(0, job.log.stat().st_size - TAIL))
             lines = file.read().decode(errors="replace").split("\n")
     except OSError:
         return "no word yet"
-    return next((line.strip() for line in reversed(lines) if line.strip()), "no word yet")
+    line = next((line.strip() for line in reversed(lines) if line.strip()), "no word yet")
+    return f"{line} ({_minutes(now - written)} ago)" if now - written >= 60 else line
 
 
 def _minutes(seconds: float) -> str:

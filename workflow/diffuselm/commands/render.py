@@ -132,3 +132,14 @@ def report_pages(
     from diffuselm.stages.report_pages import run
 
     run(tables=table, out=out)
+
+
+@app.command()
+def publish(
+    results: Annotated[Path, typer.Option(help="Results of a run.")],
+    out: Folder,
+) -> None:
+    """Copy scorecard, tables and figures for a repository, with what made them."""
+    from diffuselm.stages.publish import run
+
+    run(results=results, out=out)

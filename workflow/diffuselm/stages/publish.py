@@ -1,0 +1,131 @@
+"""Results to keep in a repository: scorecard, tables 4 to 8, figures 1 to 4, and what made them."""
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from diffuselm.contracts import written_whole
+from diffuselm.errors import InputError
+from diffuselm.job_times import JobTime, read_job_times, seconds_on, waits_for
+from diffuselm.provenance import read_json
+
+FILES = (
+    "scorecard.md",
+    *(f"tables/table-{number}.md" for number in range(4, 9)),
+    *(f"figures/figure-{number}.png" for number in range(1, 5)),
+)
+LARGEST = 3 * 2**20  # bytes, of all files
+CORES = (2, 8)
+LONGEST = 8  # jobs in the list of the longest
+_LINK = re.compile(r"!?\[([^\]]*)\]\(([^)\s]+)\)")
+
+
+def run(*, results: Path, out: Path) -> None:
+    """Write those of FILES that `results` has, without sub-folders, and README.md into `out`.
+
+    What is left of earlier ones goes. Raises InputError, and then writes nothing, where there is
+    no scorecard or all are larger than LARGEST.
+    """
+    there = [name for name in FILES if (results / name).is_file()]
+    if FILES[0] not in there:
+        raise InputError(f"{results / FILES[0]}: no such file; expected the results of a run")
+    made = {Path(name).name: _content(results, name, there) for name in there}
+    made["README.md"] = _readme(results, made).encode()
+    size = sum(map(len, made.values()))
+    if size > LARGEST:
+        raise InputError(
+            f"{results}: {size / 2**20:.1f} MiB to publish; expected at most {LARGEST / 2**20:.0f}"
+        )
+    for name, content in made.items():
+        with written_whole(out / name) as part:
+            part.write_bytes(content)
+    for name in {Path(name).name for name in FILES} - set(made):
+        (out / name).unlink(missing_ok=True)
+
+
+def _content(results: Path, name: str, there: Sequence[str]) -> bytes:
+    content = (results / name).read_bytes()
+    if not name.endswith(".md"):
+        return content
+    folder = os.path.dirname(name)  # noqa: PTH120 (paths inside of `results`)
+
+    def relinked(link: re.Match[str]) -> str:
+        text, target = link.groups()
+        if re.match(r"[a-z]+:|#", target):
+            return link[0]
+        path = os.path.normpath(os.path.join(folder, target))  # noqa: PTH118
+        return link[0].replace(f"({target})", f"({Path(path).name})") if path in there else text
+
+    return _LINK.sub(relinked, content.decode("utf-8")).encode()
+
+
+def _readme(results: Path, made: Mapping[str, Any]) -> str:
+    """What made the results, from the run.json beside them and Snakemake's job times."""
+    records = [read_json(file) for file in sorted(results.glob("**/*run.json"))]
+    records = [record for record in records if "libraries" in record]  # of one that ran a model
+    parts = ["# Results", "Written by `diffuselm publish` from the files of one run.", _list(made)]
+    if records:
+        parts += ["## Made by", "\n".join(f"- {line}" for line in _made_by(records))]
+    if jobs := read_job_times(results):
+        parts += ["## Time", "\n".join(f"- {line}" for line in _time(jobs, results))]
+        parts += [_longest(jobs)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _list(made: Mapping[str, Any]) -> str:
+    pages = [f"- [{Path(name).stem}]({name})" for name in made if name.endswith(".md")]
+    figures = [f"![{Path(name).stem}]({name})" for name in made if name.endswith(".png")]
+    return "\n\n".join(["\n".join(pages), *figures])
+
+
+def _made_by(records: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """A line for each thing; of several that differ, all."""
+
+    def all_of(value: Any) -> str:
+        return "; ".join(sorted({str(value(record)) for record in records}))
+
+    def commit(record: Mapping[str, Any]) -> str:
+        dirty = {True: "with changes not committed", False: "clean", None: "not known if clean"}
+        return f"{record['commit'] or 'not known'} ({dirty[record['dirty']]})"
+
+    def machine(record: Mapping[str, Any]) -> str:
+        if not (found := record.get("machine")):
+            return "not recorded"
+        memory = found["memory_bytes"] / 2**30
+        return f"{found['cpu']}, {found['cores']} cores, {memory:.0f} GiB of memory"
+
+    yield f"commit: {all_of(commit)}"
+    yield f"diffuselm {all_of(lambda record: record['diffuselm'])}"
+    yield f"Python {all_of(lambda record: record['python'])} on {all_of(lambda r: r['platform'])}"
+    for name in records[0]["libraries"]:
+        yield f"{name} {all_of(lambda record, name=name: record['libraries'].get(name))}"
+    yield f"machine: {all_of(machine)}"
+    yield f"device: {all_of(lambda record: record['device'])}"
+
+
+def _time(jobs: Sequence[JobTime], results: Path) -> Iterator[str]:
+    waits = waits_for(jobs, results)
+    wall, cpu = sum(job.seconds for job in jobs), sum(job.cpu_seconds for job in jobs)
+    largest = max(jobs, key=lambda job: job.memory_mib)
+    yield f"{len(jobs)} timed jobs, {_minutes(wall)} one after the other, {_minutes(cpu)} of CPU"
+    for cores in CORES:
+        yield (
+            f"on {cores} cores: {_minutes(seconds_on(jobs, waits, cores))}, computed: these jobs "
+            "at these times, longest first, each when what it waits for is done"
+        )
+    yield f"largest process: {largest.memory_mib:.0f} MiB ({largest.name})"
+    yield "not counted: jobs of seconds that Snakemake does not time, such as tables and figures"
+
+
+def _longest(jobs: Sequence[JobTime]) -> str:
+    rows = ["| longest jobs | minutes | CPU minutes | MiB |", "| --- | --- | --- | --- |"]
+    for job in sorted(jobs, key=lambda job: -job.seconds)[:LONGEST]:
+        minutes = f"{job.seconds / 60:.1f} | {job.cpu_seconds / 60:.1f}"
+        rows.append(f"| {job.name} | {minutes} | {job.memory_mib:.0f} |")
+    return "\n".join(rows)
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 60:.1f} minutes"
