@@ -49,7 +49,7 @@ def waits_for(jobs: Sequence[JobTime], results: Path) -> dict[str, set[str]]:
     """Which jobs each one waits for, by name.
 
     Sampling waits for its tuning, a tuning that starts from an adapter for that one's, measuring
-    for all other jobs of the model.
+    for all other jobs of the model, and all of a model for its conversion.
     """
     names = {job.name for job in jobs}
     starts = _starts(results)
@@ -61,9 +61,11 @@ def waits_for(jobs: Sequence[JobTime], results: Path) -> dict[str, set[str]]:
             before = {each for each in names if model in each.split("/")} - {name}
         elif stage == "tune":
             before = {f"tune/{model}/{starts.get((model, run))}"}
+        elif stage == "sweep":
+            before = {f"tune/{model}/form"}  # where that is the baseline
         else:
-            before = {f"tune/{model}/{run}"}
-        found[name] = before & names
+            before = {f"tune/{model}/{run.removeprefix('held-')}"}
+        found[name] = (before | {f"converted/{model}"} - {name}) & names
     return found
 
 
