@@ -39,7 +39,7 @@ QUESTION = "Roll a die, {x}."
 PROJECTIONS = "q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj"
 TUNE = ["--tuning", "rng-10", "--rank", 4, "--alpha", 8, "--learning-rate", 0.003, "--eps", 1e-5,
         "--max-grad-norm", 1, "--passes", 40, "--target-modules", PROJECTIONS, "--seed", 1,
-        "--checkpoint-steps", 500]  # fmt: skip
+        "--checkpoint-seconds", 60]  # fmt: skip
 
 
 def diffuselm(command, *words):

@@ -490,7 +490,7 @@ def tuned(tmp_path_factory, targets):
         settings=Hyperparameters(2, 4, 0.0, ("q_proj",), 1e-3, 1e-5, 1.0, 1, None, 2048),
         seed=1,
         checkpoint=made / "checkpoint",
-        checkpoint_steps=50,
+        checkpoint_seconds=60,
         out=made / "adapter",
     )
     return made

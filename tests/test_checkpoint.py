@@ -8,9 +8,12 @@ import random
 import signal
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from unittest import mock
 
 import pytest
 import torch
@@ -42,7 +45,11 @@ def at_each_step(act):
 
 
 def trained(base, checkpoint, *, settings=DROPOUT, every=4, prompts=PROMPTS, **arguments):
-    return tune(base, prompts, settings, 3, checkpoint=checkpoint, every=every, **arguments)
+    """Each step takes a second, by a clock of its own."""
+    steps = []
+    clock = SimpleNamespace(monotonic=lambda: len(steps), perf_counter=time.perf_counter)
+    with at_each_step(steps.append), mock.patch("diffuselm.tune.time", clock):
+        return tune(base, prompts, settings, 3, checkpoint=checkpoint, every=every, **arguments)
 
 
 def killed(step, base, checkpoint, **arguments):
@@ -274,10 +281,19 @@ def test_nothing_is_written_but_one_safetensors_file(small_model, tmp_path):
 
     with at_each_step(look):
         trained(small_model("Llama"), path, every=4, settings=replace(DROPOUT, passes=4))
-    # After every four steps but the last, and left to the caller.
+    # Every four seconds but at the end, and left to the caller.
     assert written == [4] * 4 + [8] * 4 + [12] * 4 + [16] * 4
     assert [*path.parent.iterdir()] == [path]
     assert progress(path)["steps"] == 16
+
+
+@pytest.mark.parametrize(("every", "saves"), [(0, 9), (0.5, 9), (2.5, 3), (3600, 0)])
+def test_checkpoints_come_by_time(small_model, tmp_path, every, saves):
+    """A job of few long steps has them as a job of many short ones."""
+    with mock.patch("diffuselm.checkpoint.save") as save:
+        settings = replace(DROPOUT, passes=2)
+        trained(small_model("Llama"), tmp_path / "c", every=every, settings=settings)
+    assert save.call_count == saves
 
 
 def test_without_a_checkpoint_nothing_is_written(small_model, tmp_path, monkeypatch):

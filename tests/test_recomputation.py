@@ -84,7 +84,7 @@ def run(tmp_path_factory):
         start=None,
         settings=SETTINGS,
         checkpoint=folder / "checkpoints/all.safetensors",
-        checkpoint_steps=10,
+        checkpoint_seconds=60,
         out=folder / "adapters/tiny/all",
     )
     for tuning in TASKS:

@@ -58,7 +58,7 @@ def tuned(folder, checkpoint, out):
         start=None,
         settings=TUNING,
         checkpoint=folder / f"{checkpoint}.safetensors",
-        checkpoint_steps=1,
+        checkpoint_seconds=0,
         out=out,
     )
     return (out / "adapter_model.safetensors").read_bytes()

@@ -283,6 +283,11 @@ def test_learning_rate_touches_all_adapters_and_what_is_below(finished):
     assert not jobs.keys() & {"names", "targets_of_task", "model_record"}
 
 
+def test_the_time_between_checkpoints_touches_nothing(finished):
+    often = changed(tune={**SMALL["tune"], "checkpoint_seconds": 0})
+    assert "Nothing to be done" in snakemake(finished, "-n", config=often)
+
+
 def test_a_new_task_adds_only_its_own_jobs(finished):
     (finished / "dice.yaml").write_text(yaml.safe_dump(DICE))
     jobs = planned(finished, config=changed(tasks=[*SMALL["tasks"], "dice.yaml"]))

@@ -31,7 +31,7 @@ CONFIG = {
     "knowledge": None,
     "held_out_text": None,
     "temperatures": [],
-    "tune": {"learning_rate": 0.003, "passes": 8, "token_budget": 2048, "checkpoint_steps": 3},
+    "tune": {"learning_rate": 0.003, "passes": 8, "token_budget": 2048, "checkpoint_seconds": 0},
     "sample": {"draws": 60},
 }
 # What the config gives to the same bytes, however often it was interrupted.

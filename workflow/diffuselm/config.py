@@ -203,8 +203,8 @@ class TuneSettings(Settings):
     """Tokens of one packed pass, by default what the device's free memory holds.
 
     Larger trees are split, with the same gradient; out of memory, the budget is halved."""
-    checkpoint_steps: Count | None = None
-    """Steps between checkpoints, from which a killed job goes on; by default by model size."""
+    checkpoint_seconds: Annotated[int, Field(ge=0), WHOLE] = 60
+    """Seconds between checkpoints, from which a killed job goes on; 0 for one after every step."""
 
 
 class SampleSettings(Settings):

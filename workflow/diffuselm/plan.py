@@ -83,10 +83,6 @@ class Plan:
         """The GGUF file of a model that is one."""
         return find_gguf(self.config.models[model].gguf, self.config.models[model].package)
 
-    def checkpoint_steps(self, model: str) -> int:
-        """Steps between checkpoints: about a minute's, for a small model and a large one."""
-        return self.config.tune.checkpoint_steps or (50 if self.billions(model) > 0.1 else 500)
-
     def training_tasks(self, tuning: str) -> list[str]:
         """Tasks whose prompts the tuning is tuned on."""
         return list(dict.fromkeys(task_of(prompt) for prompt in self.tuned_on[tuning]))

@@ -75,19 +75,21 @@ def tune(
     *,
     checkpoint: Path | None = None,
     key: str = "",
-    every: int = 100,
+    every: float = 60,
 ) -> Tuned:
     """Train one adapter on the prompts' target sets: a new one, or further the one in `start`.
 
     Where the file `checkpoint` is one of this training, whose settings, data, code and base model
     `key` stands for, training goes on from there, on a CPU to the same bits. The file is replaced
-    after every `every` steps but the last, and left to the caller to delete.
+    after the first step that ends `every` seconds or more after it was written, unless it is the
+    last one, and left to the caller to delete.
     """
     training = _begin(base, prompts, settings, seed, start)
     key = f"{key} {checkpoints.layout(training.model)}"
     if checkpoint and (saved := checkpoints.load(checkpoint, key)):
         training.restore(*saved)
     total, taken = settings.passes * len(prompts), len(training.history)
+    saved = time.monotonic()
     with progress(total=total, initial=taken, unit="steps") as bar:
         while not training.done:
             training.step()
@@ -95,8 +97,9 @@ def tune(
             if not training.remaining:
                 text = f"loss {training.pass_loss:.2f}, optimum {training.optimum:.2f}"
                 bar.set_postfix_str(text, refresh=False)
-            if checkpoint and len(training.history) % every == 0 and not training.done:
+            if checkpoint and not training.done and time.monotonic() - saved >= every:
                 checkpoints.save(checkpoint, key, *training.state())
+                saved = time.monotonic()
     training.optimizer.zero_grad()
     return Tuned(training.model.eval(), training.history, training.tokens, training.budget.tokens)
 

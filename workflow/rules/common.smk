@@ -379,9 +379,9 @@ def tune_flags(wildcards):
     )
 
 
-def checkpoint_steps(wildcards, input):
-    """Takes `input` so that Snakemake does not compare it: no result hangs on it."""
-    return PLAN.checkpoint_steps(wildcards.model)
+def checkpoint_seconds(wildcards, input):
+    """Takes `input` so that Snakemake does not compare it: no result depends on it."""
+    return CONFIG.tune.checkpoint_seconds
 
 
 # Stage `sample`.

@@ -33,11 +33,11 @@ rule tune_adapter:
     params:
         flags=tune_flags,
         threads=torch_threads,
-        every=checkpoint_steps,
+        seconds=checkpoint_seconds,
         checkpoint="results/checkpoints/tune/{model}/{run}.safetensors",
         folder=subpath(output[0], parent=True),
         code=fingerprint("stages.tune"),
     shell:
         "diffuselm tune --model-record {input.model} {params.flags} "
-        "--checkpoint {params.checkpoint} --checkpoint-steps {params.every} "
+        "--checkpoint {params.checkpoint} --checkpoint-seconds {params.seconds} "
         "--threads {params.threads} --out {params.folder} > {log} 2>&1"

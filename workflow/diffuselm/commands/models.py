@@ -147,7 +147,7 @@ def tune(
     max_grad_norm: Annotated[float, typer.Option(help="Gradients are clipped at this norm.")],
     passes: Annotated[int, typer.Option(help="Passes over the prompts.")],
     checkpoint: Checkpoint,
-    checkpoint_steps: Annotated[int, typer.Option(help="Steps between two saves.")],
+    checkpoint_seconds: Annotated[int, typer.Option(help="Seconds between two saves.")] = 60,
     token_budget: TokenBudget = None,
     dropout: Annotated[float, typer.Option(help="Dropout before the adapters.")] = 0.0,
     stop_ratio: Annotated[
@@ -183,7 +183,7 @@ def tune(
         ),
         seed=seed,
         checkpoint=checkpoint,
-        checkpoint_steps=checkpoint_steps,
+        checkpoint_seconds=checkpoint_seconds,
         out=out,
     )
 

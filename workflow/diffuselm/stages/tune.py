@@ -30,13 +30,13 @@ def run(
     settings: Hyperparameters,
     seed: int,
     checkpoint: Path,
-    checkpoint_steps: int,
+    checkpoint_seconds: float,
     out: Path,
 ) -> None:
     """Write the adapter folder: a plain PEFT adapter, training.parquet and run.json.
 
     `start` is the folder of the adapter that is trained further, if any. Every
-    `checkpoint_steps` steps the training is saved in `checkpoint`, from where it goes on if this
+    `checkpoint_seconds` the training is saved in `checkpoint`, from where it goes on if this
     process is killed; the file is gone at the end.
     """
     with only_one(checkpoint):
@@ -58,7 +58,7 @@ def run(
             start,
             checkpoint=checkpoint,
             key=content_hash([described, opened.identity, files, seed, fingerprint("stages.tune")]),
-            every=checkpoint_steps,
+            every=checkpoint_seconds,
         )
         made = run_record(
             settings={**described, "token_budget": tuned.token_budget},
