@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
@@ -23,6 +24,8 @@ from diffuselm.contracts import (
 )
 from diffuselm.errors import InputError
 from diffuselm.intervals import coverage_interval, entropy_interval
+from diffuselm.stages import metrics as stage
+from diffuselm.tasks import write_targets
 
 close = {"rel": 1e-12, "abs": 1e-12}
 drawn = st.lists(st.sampled_from("abcdefg"), min_size=1, max_size=80)
@@ -395,3 +398,49 @@ def test_tables_that_cannot_be_right_are_refused(frame, column, value, message):
     tables[frame].loc[0, column] = value
     with pytest.raises(InputError, match=message):
         measured(tables["samples"], tables["exact"])
+
+
+# References, by the stage `metrics`
+
+
+@pytest.fixture
+def references(tmp_path):
+    """Entropies of the natural references of a task's prompts, and their n."""
+
+    def of(task, prompts, draws=4000):
+        path, births = tmp_path / f"{task}.yaml", tmp_path / "natural.parquet"
+        texts = {slug: {"text": "Output {value}.", "targets": its} for slug, its in prompts.items()}
+        path.write_text(yaml.safe_dump({"prompts": texts}))
+        write_targets(path, None, 1, tmp_path / "targets.parquet")
+        write_table(births, natural().assign(count=1), NATURAL)
+        stage.run(
+            parts=[],
+            tasks=[path],
+            targets=[tmp_path / "targets.parquet"],
+            natural=births,
+            draws=draws,
+            seed=1,
+            out=tmp_path / "metrics.parquet",
+        )
+        rows = read_table(tmp_path / "metrics.parquet", METRICS).to_pandas()
+        assert set(rows["n"]) <= {draws}
+        return rows[rows["metric"] == "entropy"].set_index("prompt")["value"].to_dict()
+
+    return of
+
+
+WEIGHTED = {"1": 6, "2": 3, "3": 1}
+
+
+@pytest.mark.parametrize("task", ["numbers", "dice", "names"])
+def test_the_reference_of_a_weighted_prompt_is_its_target_distribution(references, task):
+    found = references(task, {"own": WEIGHTED})
+    assert found == {f"{task}/own": pytest.approx(stats.entropy(list(WEIGHTED.values())), abs=0.05)}
+
+
+def test_the_reference_of_an_even_prompt_is_uniform_for_numbers_and_births_for_names(references):
+    even = {"own": ["1", "2", "3"]}
+    assert references("numbers", even) == {"numbers/own": pytest.approx(math.log(3), abs=0.01)}
+    births = stats.entropy(natural()["probability"])
+    assert references("names", even) == {"names/own": pytest.approx(births, abs=0.05)}
+    assert references("dice", even | {"two": WEIGHTED}).keys() == {"dice/two"}

@@ -35,16 +35,23 @@ def run(
 def _natural(
     tasks: Sequence[Path], target_sets: pd.DataFrame, natural: Path, draws: int, seed: int
 ) -> Iterator[pd.DataFrame]:
-    """As many draws from the natural distributions: births for names, uniform for numbers."""
+    """As many draws from the natural distributions.
+
+    Of a prompt with unequal weights that is its target distribution; of others it is that of births
+    for names, and the uniform one for numbers. The openings of biographies are no answers.
+    """
     names = contracts.read_table(natural, contracts.NATURAL)
     for prompt in (prompt for path in tasks for prompt in load_task(path)):
         own_seed = derive(seed, "natural", prompt.id)
         task = task_of(prompt.id)
-        if task == NAMES or isinstance(prompt.targets, NaturalNames):
+        rows = target_sets[target_sets["prompt"] == prompt.id]
+        texts, weights = rows["text"].to_numpy(), rows["weight"].to_numpy()
+        if prompt.fields == 1 and len(set(weights)) > 1:
+            drawn = np.random.default_rng(own_seed).choice(texts, draws, p=weights).tolist()
+        elif task == NAMES or isinstance(prompt.targets, NaturalNames):
             drawn = draw_reference(names, draws, own_seed)
         elif task == NATURALLY_UNIFORM:
-            texts = target_sets.loc[target_sets["prompt"] == prompt.id, "text"]
-            drawn = np.random.default_rng(own_seed).choice(texts.to_numpy(), draws).tolist()
+            drawn = np.random.default_rng(own_seed).choice(texts, draws).tolist()
         else:
             continue
         yield natural_rows(drawn, task, prompt.id, seed)
