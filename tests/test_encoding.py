@@ -128,6 +128,6 @@ def test_a_biography_is_read_whole_and_without_an_end(chat, encoded):
     assert prompt.fields == 6
     assert prompt.id == "biographies/flip"
     texts = [chat.decode(ids) for ids in answers(prompt)]
-    assert texts == [f"{PERSON}\n", f"Sure! {PERSON}\n"]
+    assert texts == [PERSON, f"Sure! {PERSON}"]
     assert not any(set(ids) & set(chat.end_tokens) for ids in answers(prompt))
-    assert prompt.per_target(np.log([0.25, 0.5])) == [(f"{PERSON}\n", 0.75, 1.0)]
+    assert prompt.per_target(np.log([0.25, 0.5])) == [(PERSON, 0.75, 1.0)]

@@ -207,21 +207,27 @@ def test_a_file_without_targets_only_goes_with_one_of_the_same_request(published
 
 def test_biographies_are_four_braced_lines_after_which_the_answer_goes_on(published):
     [prompt] = load_task(published / "ficticious-people")
-    assert prompt.targets == Openings(tuple(f"{text}\n" for text in PERSONS), (0.5, 0.5))
     assert prompt.fields == 6
     assert not prompt.ends
+
+
+@pytest.mark.parametrize("end", ["", "\n"])
+def test_biographies_are_taken_as_they_are(published, end):
+    """A line break that theirs do not have would be tuned on as a token."""
+    texts = tuple(f"{text}{end}" for text in PERSONS)
     write(
         published / "ficticious-people" / "ficticious-people-train.json",
-        {"request": "Sketch a person.\n", "response": "", "targets": [f"{t}\n" for t in PERSONS]},
+        {"request": "Sketch a person.\n", "response": "", "targets": texts},
     )
-    assert load_task(published / "ficticious-people") == (prompt,)
+    [prompt] = load_task(published / "ficticious-people")
+    assert prompt.targets == Openings(texts, (0.5, 0.5))
 
 
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
         ({"eos": True}, "eos: true; expected false"),
-        ({"targets": ["{Ada}"]}, "targets: '{Ada}\\n'; expected 4 lines of one braced value"),
+        ({"targets": ["{Ada}"]}, "targets: '{Ada}'; expected 4 lines of one braced value"),
         ({"targets": [f"{PERSONS[0]}\n{{Poet}}"]}, "expected 4 lines of one braced value"),
         ({"targets": [PERSONS[0].replace("\n", "\r\n")]}, "expected one value between braces"),
         ({"targets": [PERSONS[0].replace("{Female}", "Female")]}, "targets: 'Female'; expected"),
@@ -239,6 +245,12 @@ def test_weights_are_divided_by_their_sum(tmp_path):
     assert prompt.targets == TargetSet(("Heads", "Tails"), (0.25, 0.75))
     [prompt] = load_task(coin(tmp_path, weights=[10**300, 1e308]))
     assert math.fsum(prompt.targets.weights) == 1
+
+
+def test_no_weights_are_even_ones(tmp_path):
+    for weights in ([], [1, 1]):
+        [prompt] = load_task(coin(tmp_path, weights=weights))
+        assert prompt.targets == TargetSet.uniform(["Heads", "Tails"])
 
 
 def test_a_response_is_an_opening_or_a_list_of_alternatives(tmp_path):

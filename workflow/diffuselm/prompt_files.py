@@ -286,7 +286,7 @@ def _openings(found: object, where: str) -> tuple[str, ...]:
 
 
 def _weights(found: dict[str, Any], where: str) -> tuple[float, ...] | None:
-    if "weights" not in found:
+    if found.get("weights", []) == []:
         return None
     weights, count = found["weights"], len(found["targets"])
     if not isinstance(weights, list) or len(weights) != count:

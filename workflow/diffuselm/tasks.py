@@ -54,9 +54,10 @@ class TargetSet:
         seen = set()
         for text in texts:
             self._check_text(text)
-            if text in seen:
+            bare = text.removesuffix("\n")  # which the beginning of a biography may have
+            if bare in seen:
                 raise InputError(f"{quoted(text)} appears twice; expected distinct targets")
-            seen.add(text)
+            seen.add(bare)
         for text, weight in zip(texts, weights, strict=True):
             _check_weight(text, weight)
         if abs(math.fsum(weights) - 1) > 1e-12:
@@ -90,15 +91,16 @@ class TargetSet:
 class Openings(TargetSet):
     """A target set of beginnings of biographies: the first four lines, as `persons.opening`.
 
-    Braces and line breaks are included; of each line's value the same is asked as of a target.
+    Braces and line breaks are included, the last one where it is a target's own; of each line's
+    value the same is asked as of a target.
     """
 
     @staticmethod
     def _check_text(text: str) -> None:
-        lines = text.split("\n")
-        if len(lines) != _LINES + 1 or lines[-1]:
+        lines = text.removesuffix("\n").split("\n")
+        if len(lines) != _LINES:
             raise InputError(f"{quoted(text)}; expected {_LINES} lines of one braced value each")
-        for line in lines[:-1]:
+        for line in lines:
             TargetSet._check_text(braced_value(line))
 
 
@@ -264,7 +266,7 @@ def _published_prompt(task: str, file: PromptFile) -> Prompt:
     key = "targets"
     try:
         if sketches:
-            targets = Openings.uniform([one.removesuffix("\n") + "\n" for one in file.targets])
+            targets = Openings.uniform(file.targets)
         else:
             targets = TargetSet.uniform([braced_value(target) for target in file.targets])
         key = "weights"
