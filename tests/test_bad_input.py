@@ -320,6 +320,7 @@ FOLDERS = {
     "no weights": (gone(WEIGHTS), "model: ", "no *.safetensors"),
     "weights in pickle": (in_pickle, "model: ", "no *.safetensors"),
     "no tokenizer": (gone("tokenizer.json"), "model: ", "no tokenizer.json"),
+    "no tokenizer_config": (gone("tokenizer_config.json"), "model: ", "no tokenizer_config.json"),
     "no chat template": (gone("chat_template.jinja"), "model: ", "no chat template"),
     "no end token": (with_files(generation_config__json="{}"), "model/gen", "no eos_token_id"),
 }
@@ -366,6 +367,7 @@ OPENED = {
     "no heads": (json_edit("config.json", num_attention_heads=0), "model: ", "cannot be loaded"),
     "tokenizer cut short": (cut("tokenizer.json"), "model: ", "no usable tokenizer"),
     "no tokenizer": (with_files(tokenizer__json="{}"), "model: ", "no usable tokenizer"),
+    "no tokenizer_config": (gone("tokenizer_config.json"), "model: ", "no tokenizer_config.json"),
     "template that refuses": (template("{{ raise_exception('No\nway') }}"), "model: ", "(No way)"),
     "template that fails": (template("{{ 1 // 0 }}"), "model: ", "division"),
     "template cut short": (template("{% for m in messages %}"), "model: ", "end of template"),

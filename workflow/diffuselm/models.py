@@ -26,7 +26,7 @@ from transformers.utils.logging import (
 from diffuselm.chat import ChatFormat
 from diffuselm.devices import pick_devices
 from diffuselm.errors import InputError
-from diffuselm.provenance import check_files, read_json
+from diffuselm.provenance import check_files, check_tokenizer_config, read_json
 
 log = logging.getLogger(__name__)
 
@@ -185,6 +185,7 @@ def load_chat_format(
     leading_space: bool = False,
 ) -> ChatFormat:
     """Load the tokenizer of a local folder; end tokens are by default the generation config's."""
+    check_tokenizer_config(folder)
     # As tokenizer.json says, to the letter: a class of its own may take liberties with it.
     published = (folder / "tokenizer.json").is_file()
     kind = PreTrainedTokenizerFast if published else AutoTokenizer

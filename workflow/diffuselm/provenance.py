@@ -122,6 +122,18 @@ def _cpu() -> str:
     return models[0] if models else platform.machine()
 
 
+def check_tokenizer_config(folder: Path) -> None:
+    """Raise InputError where nothing says what a tokenizer's special tokens are.
+
+    transformers would open it in silence, and the chat template write no beginning of sequence.
+    """
+    if not (folder / "tokenizer_config.json").is_file():
+        raise InputError(
+            f"{folder}: no tokenizer_config.json; expected the file that names the tokenizer's "
+            "special tokens"
+        )
+
+
 @cache
 def _git(*words: str) -> str | None:
     """One line of git's about this project's checkout; None outside one."""

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from diffuselm.errors import InputError
-from diffuselm.provenance import file_hash, read_json, write_json
+from diffuselm.provenance import check_tokenizer_config, file_hash, read_json, write_json
 
 
 def run(
@@ -38,6 +38,7 @@ def run(
         raise InputError(f"{folder}: no *.safetensors file; expected weights in safetensors")
     if not any((folder / file).exists() for file in ("tokenizer.json", "tokenizer.model")):
         raise InputError(f"{folder}: no tokenizer.json or tokenizer.model; expected a tokenizer")
+    check_tokenizer_config(folder)
     template = None
     if chat_template is not None:
         try:
@@ -74,8 +75,7 @@ def _parts(folder: Path) -> list[Path]:
 
 def _check_template(folder: Path, name: str) -> None:
     """Raise InputError where the chat template is missing."""
-    tokenizer = folder / "tokenizer_config.json"
-    written = tokenizer.exists() and read_json(tokenizer).get("chat_template")
+    written = read_json(folder / "tokenizer_config.json").get("chat_template")
     if not written and not (folder / "chat_template.jinja").exists():
         raise InputError(
             f"{folder}: no chat template; expected one in chat_template.jinja, or a Jinja file "
