@@ -13,7 +13,7 @@ SETTINGS = {
     "device_map": None,
     "end_tokens": None,
     "template_args": {},
-    "leading_space": False,
+    "leading_space": None,
 }
 
 

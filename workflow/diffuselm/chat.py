@@ -1,6 +1,7 @@
 """Chat templates to token ids: what the model reads before an answer, and how an answer ends."""
 
 import inspect
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +12,10 @@ from transformers import PreTrainedTokenizerBase
 
 from diffuselm.errors import InputError
 
+log = logging.getLogger(__name__)
+
 TAKEN = {"messages", *inspect.signature(PreTrainedTokenizerBase.apply_chat_template).parameters}
+ANSWER = "{Any answer 7}"  # stands for all answers where the template is asked what it writes
 # Put before a template, it stands in for the clock: with the day of the run in the prompt, the same
 # config would give other answers tomorrow. Its last line's end is trimmed when rendered.
 NO_CLOCK = """\
@@ -31,8 +35,9 @@ class ChatFormat:
 
     tokenizer: PreTrainedTokenizerBase
     end_tokens: tuple[int, ...]  # any of these ends a sampled answer
-    leading_space: bool = False  # a space between the template and the answer
+    leading_space: bool | None = None  # True: a space before answers; None: as the template has it
     template_args: Mapping[str, Any] = field(default_factory=dict)  # as enable_thinking: False
+    _warned: list[bool] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Check the template's arguments: a misspelt one would pass unseen."""
@@ -91,80 +96,114 @@ class ChatFormat:
         """Token ids that the model reads before its answer."""
         return self.encode(self.prompt_text(prompt))
 
-    def answer_ids(self, prompt: str, answers: Sequence[str]) -> list[list[int]]:
-        """Token ids of each answer after the prompt, closed by the end token.
+    def around(self, prompt: str) -> tuple[str, str]:
+        """The text between prompt and answer, and the one between answer and end token.
 
-        Raises InputError where the prompt's ids are not a prefix of those of prompt and answer (the
-        tokenizer joins the template's last character with the answer's first), where an answer's
-        ids do not decode to it, and where they hold an end token.
+        Both are what the chat template writes around the model's turn, unless `leading_space` sets
+        the first. Raises InputError where the template does not write the answer.
         """
-        end = self.closing_token(prompt, answers[0])
-        return [[*ids, end] for ids in self._after(prompt, answers)]
+        before, after, _ = self._turn(prompt)
+        return before, after
+
+    def answer_ids(self, prompt: str, answers: Sequence[str]) -> list[list[int]]:
+        """Token ids of each answer after the prompt, as the template writes the model's turn.
+
+        The last is the end token. Raises InputError where the prompt's ids are not a prefix of
+        those of prompt and answer (the tokenizer joins the template's last character with the
+        answer's first), where an answer's ids do not decode to it, and where they hold an end
+        token.
+        """
+        before, after, end = self._turn(prompt)
+        return [[*ids, end] for ids in self._encoded(prompt, answers, before, after)]
+
+    def endless_ids(self, prompt: str, answers: Sequence[str]) -> list[list[int]]:
+        """Token ids of each answer and nothing after it. Raises InputError as `answer_ids` does."""
+        before, _, _ = self._turn(prompt)
+        return self._encoded(prompt, answers, before)
 
     def opening_ids(self, prompt: str, openings: Sequence[str]) -> list[list[int]]:
-        """Token ids of each beginning of an answer that goes on with another braced value.
+        """Token ids of each beginning of an answer that goes on with another line of braces.
 
-        As far as they stay the same whatever that value is. Raises InputError as `answer_ids` does.
+        As far as they stay the same whatever that line is. Raises InputError as `answer_ids` does.
         """
-        gone_on = self._after(prompt, [f"{opening}{{" for opening in openings])
-        pairs = zip(self._after(prompt, openings), gone_on, strict=True)
-        return [
-            [
-                a
-                for a, _ in takewhile(
-                    lambda both: both[0] == both[1], zip(ids, longer, strict=False)
-                )
-            ]
-            for ids, longer in pairs
-        ]
+        before, _, _ = self._turn(prompt)
+        line_ends = ["" if opening.endswith("\n") else "\n" for opening in openings]
+        longer = [f"{opening}{end}{{" for opening, end in zip(openings, line_ends, strict=True)]
+        pairs = zip(
+            self._encoded(prompt, openings, before),
+            self._encoded(prompt, longer, before),
+            strict=True,
+        )
+        return [_common_start(ids, gone_on) for ids, gone_on in pairs]
 
-    def _after(self, prompt: str, answers: Sequence[str]) -> list[list[int]]:
-        before = self.prompt_ids(prompt)
-        space = " " * self.leading_space
-        text = self.prompt_text(prompt) + space
+    def _turn(self, prompt: str) -> tuple[str, str, int]:
+        """What stands before and after an answer, and its end token.
+
+        The latter is the first of the model's end tokens that the template writes, else the first
+        of all. Only white space is taken as standing around an answer: what else a template writes
+        there is no part of what the model is to say.
+        """
+        opened = self.prompt_text(prompt)
+        turns = [{"role": "user", "content": prompt}, {"role": "assistant", "content": ANSWER}]
+        written = self.render(turns)
+        if ANSWER not in written:
+            raise self._refusal(
+                "the chat template does not write the model's answer; expected it as it is"
+            )
+        before, _, rest = written.removeprefix(opened).partition(ANSWER)
+        if not written.startswith(opened) or before.strip():
+            before, rest = "", written.rpartition(ANSWER)[2]
+            self._warn_of_opening()
+        if self.leading_space is not None:
+            before = " " * self.leading_space
+        ends = {self._shown([token]): token for token in self.end_tokens}
+        found = min(filter(rest.__contains__, ends), key=rest.index, default=None)
+        if found is None:
+            return before, "", self.end_tokens[0]
+        after = rest[: rest.index(found)]
+        return before, "" if after.strip() else after, ends[found]
+
+    def _encoded(
+        self, prompt: str, answers: Sequence[str], before: str, after: str = ""
+    ) -> list[list[int]]:
+        """Token ids of each answer and of what stands around it, read in one with the prompt."""
+        opened = self.prompt_text(prompt)
+        read = self.encode(opened)
         encoded = []
         for answer in answers:
-            ids = self.encode(text + answer)
-            if ids[: len(before)] != before:
-                raise self._joined(answer)
-            ids = ids[len(before) :]
+            said = before + answer + after
+            ids = self.encode(opened + said)
+            if ids[: len(read)] != read:
+                raise self._joined(answer, before)
+            ids = ids[len(read) :]
             if set(ids) & set(self.end_tokens):
                 raise self._refusal(
                     f"the answer {answer!r} holds an end token; expected one that goes on to its "
                     "last character"
                 )
-            if (shown := self.decode(ids)) != space + answer:
+            if (shown := self._shown(ids)) != said:
                 raise self._refusal(
-                    f"the answer {answer!r} comes back from the tokenizer as {shown!r}; expected "
+                    f"the answer {said!r} comes back from the tokenizer as {shown!r}; expected "
                     "a spelling that its tokens keep"
                 )
             encoded.append(ids)
         return encoded
 
-    def _joined(self, answer: str) -> InputError:
-        remedy = "false, or a chat_template that ends otherwise" if self.leading_space else "true"
+    def _joined(self, answer: str, before: str) -> InputError:
+        remedy = "false, or a chat_template that ends otherwise" if before else "true"
         return self._refusal(
             f"the tokenizer joins the chat template's end with the answer {answer!r}; "
             f"set the model's leading_space to {remedy}"
         )
 
-    def closing_token(self, prompt: str, answer: str) -> int:
-        """The end token that the template writes after an answer, else the first of the model's.
-
-        Of what stands before the answer only its place is used: a template may open the model's
-        turn otherwise than it writes past turns (Qwen 3 with enable_thinking: false).
-        Raises InputError where the template does not write the answer.
-        """
-        turns = [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
-        # Templates may trim what a turn says.
-        _, found, rest = self.render(turns).rpartition(answer.strip())
-        if not found:
-            raise self._refusal(
-                f"the chat template does not write the model's answer {answer!r}; expected it as "
-                "it is"
+    def _warn_of_opening(self) -> None:
+        if self.leading_space is None and not self._warned:
+            self._warned.append(True)
+            log.warning(
+                "%s: the chat template opens a new turn otherwise than it writes past ones: "
+                "answers follow its opening with nothing between (leading_space may put a space)",
+                self.tokenizer.name_or_path,
             )
-        written = [token for token in self.encode(rest) if token in self.end_tokens]
-        return written[0] if written else self.end_tokens[0]
 
     def around(self, prompt: str) -> tuple[str, str]:
         return ("", "")
@@ -173,6 +212,9 @@ class ChatFormat:
         """Text of a sampled answer, its end token left out, any other special token shown."""
         if tokens and tokens[-1] in self.end_tokens:
             tokens = tokens[:-1]
+        return self._shown(tokens)
+
+    def _shown(self, tokens: Sequence[int]) -> str:
         # SentencePiece's decoder drops a text's first space, which here is the answer's own.
         before = self.encode("a")
         return self._text([*before, *tokens]).removeprefix(self._text(before))
@@ -182,3 +224,8 @@ class ChatFormat:
 
     def _refusal(self, problem: str) -> InputError:
         return InputError(f"{self.tokenizer.name_or_path}: {problem}")
+
+
+def _common_start(ids: Sequence[int], others: Sequence[int]) -> list[int]:
+    pairs = zip(ids, others, strict=False)
+    return [token for token, _ in takewhile(lambda both: both[0] == both[1], pairs)]

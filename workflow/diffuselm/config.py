@@ -106,8 +106,10 @@ class ModelSettings(Settings):
     """A Jinja file in place of the tokenizer's own chat template."""
     template_args: dict[str, TemplateValue] = {}
     """Further arguments of the chat template, such as `enable_thinking: false`."""
-    leading_space: bool = False
-    """Put a space between the chat template and the answer (Mistral-7B-Instruct-v0.1 needs it)."""
+    leading_space: bool | None = None
+    """Whether a space stands before an answer; by default what the chat template itself writes.
+
+    Mistral-7B-Instruct-v0.1 needs `true`: its tokenizer joins template and answer."""
     stand_in: bool = False
     """A tiny model built by this project: shown as such wherever its results are."""
     baseline: Literal["base", "form"] | None = None

@@ -77,5 +77,5 @@ def _answers(chat: ChatFormat, prompt: Prompt, texts: Sequence[str]) -> list[lis
         begun = [f"{opening}{text}" for text in texts for opening in prompt.openings]
         return chat.opening_ids(prompt.text, begun)
     whole = [f"{opening}{{{text}}}" for text in texts for opening in prompt.openings]
-    answers = chat.answer_ids(prompt.text, whole)
-    return answers if prompt.ends else [ids[:-1] for ids in answers]
+    encode = chat.answer_ids if prompt.ends else chat.endless_ids
+    return encode(prompt.text, whole)

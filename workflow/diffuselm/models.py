@@ -182,7 +182,7 @@ def load_chat_format(
     end_tokens: list[str] | None = None,
     chat_template: str | None = None,
     template_args: Mapping[str, Any] | None = None,
-    leading_space: bool = False,
+    leading_space: bool | None = None,
 ) -> ChatFormat:
     """Load the tokenizer of a local folder; end tokens are by default the generation config's."""
     check_tokenizer_config(folder)

@@ -305,6 +305,7 @@ def model_flags(wildcards):
         device_map=model.device_map,
         chat_template=model.chat_template,
         leading_space=model.leading_space,
+        no_leading_space=model.leading_space is False,
         stand_in=model.stand_in,
         baseline=PLAN.baseline(wildcards.model),
         paper_model=model.paper_model,

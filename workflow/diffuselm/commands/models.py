@@ -70,7 +70,9 @@ def model(
     template_arg: Annotated[
         list[str] | None, typer.Option(help="KEY=JSON, for the chat template; repeat.")
     ] = None,
-    leading_space: Annotated[bool, typer.Option(help="A space before answers.")] = False,
+    leading_space: Annotated[
+        bool | None, typer.Option(help="A space before answers; by default as the template has it.")
+    ] = None,
     stand_in: Annotated[bool, typer.Option(help="A tiny model built by this project.")] = False,
     baseline: Annotated[str, typer.Option(help="What its tunings are compared with.")] = "base",
     paper_model: Annotated[str | None, typer.Option(help="Its counterpart in the paper.")] = None,

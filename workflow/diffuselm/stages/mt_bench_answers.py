@@ -1,6 +1,5 @@
 """Stage `mt_bench`, second step: the answers of one model and tuning."""
 
-from dataclasses import replace
 from pathlib import Path
 
 from diffuselm import contracts
@@ -23,11 +22,10 @@ def run(
     """Write the answers to both turns of every question, and run.json beside them."""
     asked = read_questions(questions)
     opened = open_model(model_record, adapter)
-    chat = replace(opened.chat, leading_space=False)  # for braced answers alone
     rows = []
     for question in asked:
         own_seed = derive(seed, "mt-bench", opened.name, tuning, str(question.question_id))
-        rows += answer(opened.model, chat, question, max_tokens=max_tokens, seed=own_seed)
+        rows += answer(opened.model, opened.chat, question, max_tokens=max_tokens, seed=own_seed)
     settings = {
         "tuning": tuning,
         "adapter_sha256": adapter and file_hash(adapter / ADAPTER_FILES[0]),

@@ -29,8 +29,8 @@ INST_TEMPLATE = (
 )
 LLAMA_TEMPLATE = (
     "{% for message in messages %}{% if message.role == 'user' %}"
-    "{{ bos_token }}[INST] {{ message.content | trim }} [/INST]{% else %} "
-    "{{ message.content | trim }} {{ eos_token }}{% endif %}{% endfor %}"
+    "{{ bos_token }}[INST] {{ message.content | trim }} [/INST]{% else %}"
+    "{{ message.content | trim }}{{ eos_token }}{% endif %}{% endfor %}"
 )
 
 
