@@ -205,9 +205,6 @@ class ChatFormat:
                 self.tokenizer.name_or_path,
             )
 
-    def around(self, prompt: str) -> tuple[str, str]:
-        return ("", "")
-
     def decode(self, tokens: Sequence[int]) -> str:
         """Text of a sampled answer, its end token left out, any other special token shown."""
         if tokens and tokens[-1] in self.end_tokens:
