@@ -37,6 +37,7 @@ SMALL = {
 }
 RUNS = (
     "base",
+    "held",
     "rng-10",
     "only-names",
     "only-numbers",
@@ -45,7 +46,7 @@ RUNS = (
     "all",
     "biographies",
 )
-SKETCHED = ("base", "all", "biographies")
+SKETCHED = ("base", "held", "all", "biographies")
 DICE = {
     "prompts": {
         "two": {
@@ -157,7 +158,7 @@ def test_files_keep_their_contracts(finished, pattern, schema):
 def test_every_run_all_eight_tables_and_all_six_figures_are_there(finished):
     samples = {path.stem for path in (finished / f"results/samples/{MODEL}").glob("*.parquet")}
     assert samples == set(RUNS)
-    for run in RUNS[1:]:
+    for run in RUNS[2:]:
         adapter = finished / f"results/adapters/{MODEL}/{run}"
         for file in ("adapter_config.json", "adapter_model.safetensors", "run.json"):
             assert (adapter / file).is_file()
@@ -265,21 +266,21 @@ def test_every_stage_is_a_target(finished, target):
 
 def test_forcing_a_stage_forces_its_jobs(finished):
     jobs = planned(finished, "-R", "sample")
-    assert jobs["sample_run"] == 8
+    assert jobs["sample_run"] == len(RUNS)
     assert not jobs["tune_adapter"]
     assert planned(finished, "-R", "tune")["tune_adapter"] == 7
 
 
 def test_sample_count_touches_no_training(finished):
     jobs = planned(finished, config=changed(sample={**SMALL["sample"], "draws": 500}))
-    assert jobs["sample_run"] == 8
+    assert jobs["sample_run"] == len(RUNS)
     assert not jobs.keys() & {"names", "targets_of_task", "model_record", "tune_adapter"}
 
 
 def test_learning_rate_touches_all_adapters_and_what_is_below(finished):
     jobs = planned(finished, config=changed(tune={**SMALL["tune"], "learning_rate": 0.002}))
     assert jobs["tune_adapter"] == 7
-    assert jobs["sample_run"] == 8 - 1  # the base model's samples stay
+    assert jobs["sample_run"] == len(RUNS) - 2  # the base model's samples stay, held or not
     assert not jobs.keys() & {"names", "targets_of_task", "model_record"}
 
 
@@ -293,7 +294,7 @@ def test_a_new_task_adds_only_its_own_jobs(finished):
     jobs = planned(finished, config=changed(tasks=[*SMALL["tasks"], "dice.yaml"]))
     assert jobs["targets_of_task"] == 1
     assert jobs["tune_adapter"] == 1
-    assert jobs["sample_run"] == 3  # base, all and only-dice
+    assert jobs["sample_run"] == 4  # base, held, all and only-dice
     assert "names" not in jobs
 
 
@@ -330,7 +331,7 @@ def test_mt_bench_is_answered_judged_and_shown_and_paid_for_once(finished, tmp_p
 def test_changed_code_reruns_its_stage(finished, touched):
     touched("workflow/diffuselm/sample.py", "right=True", "right=False")
     jobs = planned(finished)
-    assert jobs["sample_run"] == 8
+    assert jobs["sample_run"] == len(RUNS)
     assert not jobs["tune_adapter"]
 
 
@@ -350,7 +351,7 @@ def test_one_core_and_two_give_the_same_bytes(finished, tmp_path):
     compared = [
         "results/metrics.parquet",
         *(f"results/{kind}/{MODEL}/{run}.parquet" for kind in ("samples", "exact") for run in RUNS),
-        *(f"results/adapters/{MODEL}/{run}/adapter_model.safetensors" for run in RUNS[1:]),
+        *(f"results/adapters/{MODEL}/{run}/adapter_model.safetensors" for run in RUNS[2:]),
     ]
     for name in compared:
         assert (folder / name).read_bytes() == (finished / name).read_bytes(), name

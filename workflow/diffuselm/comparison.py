@@ -133,11 +133,19 @@ def mean_over_seeds(metrics: pd.DataFrame) -> dict[Key, Number]:
 
 
 def answers_per_prompt(metrics: pd.DataFrame) -> int | None:
-    """N of Coverage-N (Eq. 4), or None where prompts were not all answered equally often."""
+    """N of Coverage-N (Eq. 4), or None where prompts were not all answered equally often.
+
+    Of the prompts and tunings whose coverage is compared: of others, few answers check a rate.
+    """
+    checked = metrics["tuning"].eq("base") & metrics["model"].isin(
+        metrics.loc[metrics["tuning"] == "form", "model"]
+    )
     counted = metrics[
         (metrics["metric"] == "coverage")
         & (metrics["field"] == "value")
         & metrics["prompt"].notna()
+        & ~metrics["task"].isin(("ranges", "knowledge", "biographies"))
+        & ~checked
     ]
     numbers = set(counted["n"])
     return int(numbers.pop()) if len(numbers) == 1 else None
