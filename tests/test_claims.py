@@ -174,11 +174,6 @@ def test_a_claim_about_one_model_is_asked_of_it_and_of_models_of_ones_own():
     [
         ("few-parameters-tuned", ("all", "adapter", "trainable_share", 0.02), None),
         (
-            "names-coverage-below-natural",
-            ("only-names", "names/english", "coverage", 714.0),
-            ("natural", "names/english", "coverage", 690.0),
-        ),
-        (
             "text-loss-kept",
             ("all", "text", "loss_per_token", 3.25),
             ("base", "text", "loss_per_token", 3.0),
@@ -198,6 +193,20 @@ def test_a_stand_in_shows_the_number_that_it_cannot_be_judged_by(claim, first, s
     absent = judged(claim, model=GEMMA)
     assert (absent.verdict, absent.reason) == (NOT_APPLICABLE, tiny.reason)
     assert judged(claim).verdict == NOT_MEASURED
+
+
+def test_names_are_held_against_births_alone():
+    claim = CLAIMS["names-coverage-below-natural"]
+    tuned = row("only-names", "names/english", "coverage", 714.0)
+    natural = row("natural", "names/english", "coverage", 690.0, model="natural")
+    metrics = pd.DataFrame([tuned, natural])
+
+    def verdict(embedded_names):
+        [found] = evaluate(metrics, [claim], [OWN], PUBLISHED, embedded_names).itertuples()
+        return found.verdict, found.reason
+
+    assert verdict(embedded_names=True) == (NOT_APPLICABLE, claim.not_for_embedded_names)
+    assert verdict(embedded_names=False)[0] == FAILS
 
 
 def test_ratios_and_differences_take_the_ends_farthest_apart():
@@ -512,11 +521,14 @@ def rendered(tmp_path: Path, models: list[ModelRecord], rows: list[dict]) -> str
         records.append(tmp_path / f"{i}.json")
         records[-1].write_text(json.dumps(vars(model)))
     write_rows(tmp_path / "metrics.parquet", rows, METRICS)
+    names = tmp_path / "names.json"
+    names.write_text(json.dumps({"source": "embedded"}))
     render_scorecard(
         metrics=tmp_path / "metrics.parquet",
         records=records,
         published=PAPER / "published.csv",
         claims=PAPER / "claims.yaml",
+        names=names,
         out=tmp_path / "results",
     )
     return (tmp_path / "results" / "scorecard.md").read_text(encoding="utf-8")

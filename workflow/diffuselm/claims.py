@@ -80,6 +80,8 @@ class Claim(Settings):
     threshold: Annotated[float, Field(allow_inf_nan=False)]
     only: tuple[Literal["gemma", "llama-2", "mistral"], ...] = ()
     """The paper's models that it speaks of, where not of all."""
+    not_for_embedded_names: str = ""
+    """Why it does not apply where the natural distribution of names is not that of births."""
     not_for_stand_ins: str = ""
     """Why a stand-in can neither meet nor miss it."""
     if_absent: str = ""
@@ -160,13 +162,15 @@ def evaluate(
     claims: Sequence[Claim],
     models: Sequence[ModelRecord],
     published: pd.DataFrame,
+    embedded_names: bool = False,
 ) -> pd.DataFrame:
     """Judge each claim for each model; columns `SCORECARD`, claims and models in the order given.
 
     `metrics` are rows of `contracts.METRICS`, `published` those of `load_published`. `ours` and
     `ci` (its 95% interval) are null where not measured. `published` is what the paper printed and,
     where its tables tell, the same measure of them for the model (or the one stood in for), marked
-    as in `MARKS`. A number that is absent makes a verdict, never an error.
+    as in `MARKS`. `embedded_names` says whether the natural distribution of names is the embedded
+    one, which ends where births go on. A number that is absent makes a verdict, never an error.
     """
     runs = Runs(_by_field(metrics), models)
     right = unswapped(published[published["note"] != "misprinted"])
@@ -174,7 +178,7 @@ def evaluate(
     rows = []
     for claim in claims:
         for model in models:
-            ours, verdict, reason = _judge(claim, model, runs)
+            ours, verdict, reason = _judge(claim, model, runs, embedded_names)
             if ours:
                 reason = _joined(reason, _mark(claim, model))
             ids = (claim.id, model.model, claim.statement, claim.where)
@@ -189,11 +193,14 @@ def short(value: float) -> str:
     return f"{value:,.0f}" if 1000 <= abs(value) < math.inf else f"{value:.3g}"
 
 
-def _judge(claim: Claim, model: ModelRecord, runs: Runs) -> tuple[Estimate | None, str, str]:
+def _judge(
+    claim: Claim, model: ModelRecord, runs: Runs, embedded_names: bool
+) -> tuple[Estimate | None, str, str]:
     """The estimate, None where there is none, its verdict, and the reason where it needs one."""
     if not _speaks_of(claim, model):
         return None, NOT_APPLICABLE, f"the paper says it of {' and '.join(claim.only)}"
     own_reason = claim.not_for_stand_ins if model.stand_in else ""
+    own_reason = own_reason or (claim.not_for_embedded_names if embedded_names else "")
     try:
         ours = MEASURES[claim.take](claim.all_parts(), model, runs)
     except InapplicableError as error:

@@ -20,6 +20,7 @@ from diffuselm.claims import (
 )
 from diffuselm.comparison import ModelRecord, load_models
 from diffuselm.contracts import METRICS, read_table, write_table, written_whole
+from diffuselm.provenance import read_json
 from diffuselm.published import load_published
 from diffuselm.table_files import escape_markdown
 
@@ -53,18 +54,26 @@ _STANDS_FOR = {
 
 
 def render_scorecard(
-    *, metrics: Path, records: Sequence[Path], published: Path, claims: Path, out: Path
+    *,
+    metrics: Path,
+    records: Sequence[Path],
+    published: Path,
+    claims: Path,
+    names: Path,
+    out: Path,
 ) -> None:
     """Write `out`/scorecard.parquet (columns `claims.SCORECARD`) and `out`/scorecard.md.
 
     `metrics` is a file of `contracts.METRICS`; `records` are `results/models/{model}.json`, in the
-    order of the columns; `published` and `claims` are the transcripts in `resources/paper`. Raises
-    InputError for a bad input; a number that is absent from the metrics is no error.
+    order of the columns; `published` and `claims` are the transcripts in `resources/paper`; `names`
+    is the run.json of the natural distribution. Raises InputError for a bad input; a number that is
+    absent from the metrics is no error.
     """
     made = load_claims(claims)
     models = load_models(records)
     measured = read_table(metrics, METRICS).to_pandas()
-    frame = evaluate(measured, made, models, load_published(published))
+    embedded = read_json(names).get("source") == "embedded"
+    frame = evaluate(measured, made, models, load_published(published), embedded)
     write_table(Path(out) / "scorecard.parquet", frame, SCORECARD)
     with written_whole(Path(out) / "scorecard.md") as part:
         part.write_text(markdown(frame, made, models), encoding="utf-8", newline="\n")

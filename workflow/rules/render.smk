@@ -58,6 +58,7 @@ rule scorecard:
         records=model_records(),
         published="resources/paper/published.csv",
         claims="resources/paper/claims.yaml",
+        names=rules.names.output.run,
     output:
         SCORECARD,
     log:
@@ -70,7 +71,7 @@ rule scorecard:
         code=fingerprint("stages.scorecard"),
     shell:
         "diffuselm scorecard --metrics {input.metrics} {params.flags} "
-        "--published {input.published} --claims {input.claims} --out {params.folder} > {log} 2>&1"
+        "--published {input.published} --claims {input.claims} --names {input.names} --out {params.folder} > {log} 2>&1"
 
 
 rule diversity_tables:

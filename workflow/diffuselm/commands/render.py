@@ -9,6 +9,7 @@ from diffuselm.commands.shared import (
     Biographies,
     Folder,
     Metrics,
+    Names,
     Natural,
     Published,
     Records,
@@ -22,7 +23,7 @@ def tables(
     metrics: Metrics,
     record: Records,
     published: Published,
-    names: Annotated[Path, typer.Option(help="run.json of the natural distribution.")],
+    names: Names,
     out: Folder,
 ) -> None:
     """Render the tables."""
@@ -61,12 +62,20 @@ def scorecard(
     record: Records,
     published: Published,
     claims: Annotated[Path, typer.Option(help="The paper's claims.")],
+    names: Names,
     out: Folder,
 ) -> None:
     """Hold the paper's claims against what was measured."""
     from diffuselm.stages.scorecard import run
 
-    run(metrics=metrics, records=record, published=published, claims=claims, out=out)
+    run(
+        metrics=metrics,
+        records=record,
+        published=published,
+        claims=claims,
+        names=names,
+        out=out,
+    )
 
 
 @app.command()

@@ -32,6 +32,7 @@ Targets = Annotated[list[Path], typer.Option(help="Target sets of the tasks; rep
 Draws = Annotated[int, typer.Option(help="Answers per prompt.")]
 TokenBudget = Annotated[int | None, typer.Option(help="Tokens in memory; default: what fits.")]
 Natural = Annotated[Path, typer.Option(help="Natural distribution of names.")]
+Names = Annotated[Path, typer.Option(help="run.json of the natural distribution.")]
 Published = Annotated[Path, typer.Option(help="The paper's numbers.")]
 Biographies = Annotated[list[Path], typer.Option(help="Parsed biographies; repeat.")]
 

@@ -7,7 +7,20 @@ from diffuselm.scorecard import render_scorecard
 
 
 def run(
-    *, metrics: Path, records: Sequence[Path], published: Path, claims: Path, out: Path
+    *,
+    metrics: Path,
+    records: Sequence[Path],
+    published: Path,
+    claims: Path,
+    names: Path,
+    out: Path,
 ) -> None:
     """Write scorecard.parquet and scorecard.md into the folder `out`."""
-    render_scorecard(metrics=metrics, records=records, published=published, claims=claims, out=out)
+    render_scorecard(
+        metrics=metrics,
+        records=records,
+        published=published,
+        claims=claims,
+        names=names,
+        out=out,
+    )
