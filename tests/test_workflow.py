@@ -46,7 +46,7 @@ RUNS = (
     "all",
     "biographies",
 )
-SKETCHED = ("base", "held", "all", "biographies")
+SKETCHED = ("base", "all", "biographies")
 DICE = {
     "prompts": {
         "two": {

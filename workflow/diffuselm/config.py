@@ -214,10 +214,8 @@ class SampleSettings(Settings):
 
     draws: Annotated[int, Field(ge=2)] = 1000
     """Answers per prompt."""
-    draws_of: dict[Name, Annotated[int, Field(ge=2), WHOLE]] = {"ranges": 500}
-    """Answers per prompt of single tasks, where it differs.
-
-    Of `ranges` fewer: figure 2's intervals are those between its prompts."""
+    draws_of: dict[Name, Annotated[int, Field(ge=2), WHOLE]] = {}
+    """Answers per prompt of single tasks, where it differs; of `ranges` 500, if not fewer."""
     check_draws: Annotated[int, Field(ge=2), WHOLE] = 100
     """Answers per prompt where they only check a rate that is known otherwise or not compared.
 
@@ -319,7 +317,9 @@ class Config(Settings):
     held_out_text: Path | None = Path("resources/text/held-out.txt")
     """Plain text, a paragraph a line, or null; its loss is measured before and after tuning."""
     temperatures: tuple[Positive, ...] = (1.5, 2, 3, 5, 10, 20)
-    """At which the base model is sampled, to see where it gets as diffuse as a tuned one."""
+    """At which the baseline is sampled, to see where it gets as diffuse as a tuned one.
+
+    As often as elsewhere: both spreads are of as many answers."""
     mt_bench: MtBenchSettings | None = None
     """MT-Bench, or null to leave it out; figure 6 then says so."""
     names: NamesSettings = NamesSettings()

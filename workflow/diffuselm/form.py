@@ -63,7 +63,9 @@ def asked_form(
 
 
 def _automaton(pattern: str, chat: ChatFormat, vocabulary: int) -> Form:
-    texts = _texts(chat, {*chat.end_tokens, *chat.tokenizer.all_special_ids})
+    added = chat.tokenizer.added_tokens_decoder
+    special = {token for token, how in added.items() if how.special}
+    texts = _texts(chat, vocabulary, {*chat.end_tokens, *chat.tokenizer.all_special_ids, *special})
     index = Index(pattern, Vocabulary(chat.end_tokens[0], texts))
     transitions = index.get_transitions()
     finals = index.get_final_states()
@@ -79,10 +81,10 @@ def _automaton(pattern: str, chat: ChatFormat, vocabulary: int) -> Form:
     return Form(step, number[index.get_initial_state()])
 
 
-def _texts(chat: ChatFormat, special: Collection[int]) -> dict[str, list[int]]:
+def _texts(chat: ChatFormat, vocabulary: int, special: Collection[int]) -> dict[str, list[int]]:
     """The ordinary tokens by what they write; of a part of a character, a mark in its place."""
     texts: dict[str, list[int]] = {}
-    for token in range(len(chat.tokenizer)):
+    for token in range(min(len(chat.tokenizer), vocabulary)):
         if token not in special and (text := chat.decode([token])):
             texts.setdefault(text, []).append(token)
     return texts

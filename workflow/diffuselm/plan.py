@@ -9,13 +9,15 @@ from diffuselm.errors import InputError
 from diffuselm.gguf_files import find_gguf, read_header
 from diffuselm.paragraphs import read_paragraphs
 from diffuselm.prompt_files import task_name, task_paths
-from diffuselm.runs import run_name, split_run
+from diffuselm.runs import HELD, is_held, run_name, split_run
 from diffuselm.tasks import Prompt, load_task, task_of
 
 BIOGRAPHIES = "biographies"  # the task of section 6, and its tuning
 FORM = "form"  # the tuning on single-answer questions alone, and their task
-HELD = "held"  # base, held to the asked form; `held-TUNING`: the same of a tuning
 KNOWLEDGE = "knowledge"  # the task of single-answer questions
+# Answers to `ranges`: figure 2's intervals are those between its prompts, and this many leave half
+# a tenth of a nat of bias on ranges of 45, which a claim is about.
+RANGES_DRAWS = 500
 RANGES_TOKENS = 12  # of an answer: six digits at most, braces and end, with room for spaces
 RANGES_FILE = Path("results/tasks/ranges.yaml")  # made from the config
 TAKEN = ("ranges", "knowledge", "form", "text", "adapter", "mt-bench")  # as tasks in metrics
@@ -108,16 +110,16 @@ class Plan:
         """
         settings, baseline = self.config.sample, self.baseline(model)
         check = min(settings.check_draws, settings.draws)
-        drawn = {
-            task: settings.draws_of.get(task, settings.draws)
-            for task in self._compared_tasks(tuning, baseline)
-        }
+        usual = {"ranges": min(RANGES_DRAWS, settings.draws), KNOWLEDGE: check}
+        usual |= settings.draws_of
+        compared = self._compared_tasks(tuning, baseline)
+        drawn = {task: usual.get(task, settings.draws) for task in compared}
         if baseline == FORM and tuning == "base":
             drawn = dict.fromkeys(drawn, check)
-        elif baseline == FORM and BIOGRAPHIES in drawn and not tuning.startswith(HELD):
+        elif baseline == FORM and BIOGRAPHIES in drawn and not is_held(tuning):
             drawn[BIOGRAPHIES] = check
-        if self.config.knowledge:
-            drawn[KNOWLEDGE] = check if tuning in ("base", baseline, "all") else 0
+        if self.config.knowledge and not is_held(tuning):
+            drawn[KNOWLEDGE] = usual[KNOWLEDGE] if tuning in ("base", baseline, "all") else 0
         return drawn
 
     def _compared_tasks(self, tuning: str, baseline: str) -> list[str]:
@@ -126,9 +128,11 @@ class Plan:
             return [*self.prompts, *(ranges if baseline == "base" else [])]
         if tuning == FORM:
             return [*(task for task in self.prompts if task != BIOGRAPHIES), *ranges]
+        if tuning == HELD and baseline != FORM:
+            return [task for task in self.prompts if task != BIOGRAPHIES]
         if tuning in (HELD, "all"):
             return list(self.prompts)
-        if tuning.startswith(f"{HELD}-"):
+        if is_held(tuning):
             return [BIOGRAPHIES]
         for prefix in ("only-", "without-"):
             if tuning.startswith(prefix):
@@ -172,10 +176,11 @@ def make_plan(config: Config, origin: str) -> Plan:
         ("draws_of", config.sample.draws_of),
     ):
         for task in tasks:
-            if task not in (*files, BIOGRAPHIES, "ranges"):
+            sampled = [file for file in (*files, BIOGRAPHIES, "ranges") if file != FORM]
+            if task not in sampled:
                 raise InputError(
                     f"{origin}: sample.{key}: unknown task {task!r}; "
-                    f"expected one of {', '.join(files)}"
+                    f"expected one of {', '.join(dict.fromkeys(sampled))}"
                 )
     for task, its in prompts.items():
         if any((prompt.fields > 1) != (task == BIOGRAPHIES) for prompt in its):

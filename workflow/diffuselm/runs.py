@@ -3,6 +3,14 @@
 MARK = ".seed-"
 
 
+HELD = "held"  # base, held to the asked form; `held-TUNING`: the same of a tuning
+
+
+def is_held(tuning: str) -> bool:
+    """Whether answers under the tuning are held to the asked form."""
+    return tuning == HELD or tuning.startswith(f"{HELD}-")
+
+
 def run_name(tuning: str, seed: int, first: int) -> str:
     """The tuning's own name under the config's first seed, `TUNING.seed-N` under a further one."""
     return tuning if seed == first else f"{tuning}{MARK}{seed}"

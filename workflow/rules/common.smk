@@ -16,6 +16,7 @@ from diffuselm.errors import InputError
 from diffuselm.fingerprint import fingerprint
 from diffuselm.plan import make_plan
 from diffuselm.results_lock import hold
+from diffuselm.runs import is_held
 from diffuselm.running_jobs import RunningJobs, tell
 from diffuselm.strict_yaml import check_keys
 from diffuselm.prompt_files import task_inputs
@@ -121,6 +122,11 @@ def targets_files():
 
 def metrics_parts():
     return [f"results/parts/{model}.metrics.parquet" for model in CONFIG.models]
+
+
+def shown_models():
+    """How tables and figures show each model; what they depend on is in its record."""
+    return [f"results/models/{model}.shown.json" for model in CONFIG.models]
 
 
 def model_records():
@@ -307,7 +313,15 @@ def model_flags(wildcards):
         leading_space=model.leading_space,
         no_leading_space=model.leading_space is False,
         stand_in=model.stand_in,
+        paper_model=model.paper_model,
+    )
+
+
+def shown_flags(wildcards):
+    model = model_of(wildcards)
+    return flags(
         baseline=PLAN.baseline(wildcards.model),
+        stand_in=model.stand_in,
         paper_model=model.paper_model,
     )
 
@@ -431,7 +445,9 @@ def longest(tasks):
 
 
 def held_out_text(wildcards):
-    return [str(CONFIG.held_out_text)] if CONFIG.held_out_text else []
+    """None where answers are held: that changes nothing in how a text is read."""
+    read = CONFIG.held_out_text and not is_held(tuning_of(wildcards))
+    return [str(CONFIG.held_out_text)] if read else []
 
 
 def sample_flags(wildcards):
@@ -443,7 +459,7 @@ def sample_flags(wildcards):
         targets=measured_targets(wildcards),
         draws=each(draws),
         max_tokens=longest(draws),
-        held=tuning.partition("-")[0] == "held",
+        held=is_held(tuning),
         token_budget=CONFIG.sample.token_budget,
         held_out_text=held_out_text(wildcards),
         pass_budget=CONFIG.tune.token_budget,
@@ -602,11 +618,11 @@ def table_numbers():
 
 
 def record_flags(wildcards):
-    return flags(record=model_records())
+    return flags(record=shown_models())
 
 
 def biography_flags(wildcards):
-    return flags(biographies=biographies(), record=model_records())
+    return flags(biographies=biographies(), record=shown_models())
 
 
 def biography_table_flags(wildcards):
@@ -624,4 +640,4 @@ def figure_1_samples(wildcards):
 
 
 def figure_1_flags(wildcards):
-    return flags(record=model_records(), samples=figure_1_samples(wildcards))
+    return flags(record=shown_models(), samples=figure_1_samples(wildcards))

@@ -9,6 +9,7 @@ localrules:
     download_model,
     model_record,
     models,
+    shown_model,
 
 
 rule download:
@@ -79,6 +80,19 @@ rule model_record:
         code=fingerprint("stages.model"),
     shell:
         "diffuselm model --name {wildcards.model} {params.flags} --out {output} > {log} 2>&1"
+
+
+rule shown_model:
+    output:
+        "results/models/{model}.shown.json",
+    log:
+        "results/logs/models/{model}.shown.log",
+    conda:
+        ENVIRONMENT
+    params:
+        flags=shown_flags,
+    shell:
+        "diffuselm shown --name {wildcards.model} {params.flags} --out {output} > {log} 2>&1"
 
 
 # What resources/models was made by: `snakemake stand_ins`, then copy the folders.

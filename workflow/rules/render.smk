@@ -55,7 +55,7 @@ rule figures:
 rule scorecard:
     input:
         metrics="results/metrics.parquet",
-        records=model_records(),
+        records=shown_models(),
         published="resources/paper/published.csv",
         claims="resources/paper/claims.yaml",
         names=rules.names.output.run,
@@ -77,7 +77,7 @@ rule scorecard:
 rule diversity_tables:
     input:
         metrics="results/metrics.parquet",
-        records=model_records(),
+        records=shown_models(),
         published="resources/paper/published.csv",
         names=rules.names.output.run,
     output:
@@ -105,7 +105,7 @@ if "biographies" in PLAN.prompts:
         input:
             metrics="results/metrics.parquet",
             biographies=biographies(),
-            records=model_records(),
+            records=shown_models(),
             published="resources/paper/published.csv",
             task=str(PLAN.task_files["biographies"]),
         output:
@@ -129,7 +129,7 @@ if "biographies" in PLAN.prompts:
     rule figure_5:
         input:
             biographies=biographies(),
-            records=model_records(),
+            records=shown_models(),
         output:
             report(
                 "results/figures/figure-5.png",
@@ -154,7 +154,7 @@ if "biographies" in PLAN.prompts:
 rule figure_1:
     input:
         samples=figure_1_samples,
-        records=model_records(),
+        records=shown_models(),
         natural=rules.names.output.natural,
         targets=targets_file("numbers"),
     output:
@@ -187,7 +187,7 @@ for number in [n for n in figure_numbers() if n in (2, 3, 4, 6)]:
             f"figure_{number}"
         input:
             metrics="results/metrics.parquet",
-            records=model_records(),
+            records=shown_models(),
         output:
             report(
                 f"results/figures/figure-{number}.png",

@@ -74,7 +74,6 @@ def model(
         bool | None, typer.Option(help="A space before answers; by default as the template has it.")
     ] = None,
     stand_in: Annotated[bool, typer.Option(help="A tiny model built by this project.")] = False,
-    baseline: Annotated[str, typer.Option(help="What its tunings are compared with.")] = "base",
     paper_model: Annotated[str | None, typer.Option(help="Its counterpart in the paper.")] = None,
 ) -> None:
     """Check a model folder and record what it is and how it is opened."""
@@ -88,7 +87,6 @@ def model(
         download=download,
         converted=converted,
         stand_in=stand_in,
-        baseline=baseline,
         paper_model=paper_model,
         settings={
             "dtype": dtype,
@@ -103,6 +101,21 @@ def model(
         chat_template=chat_template,
         out=out,
     )
+
+
+@app.command()
+def shown(
+    name: Annotated[str, typer.Option(help="The name that results carry.")],
+    out: Out,
+    baseline: Annotated[str, typer.Option(help="What its tunings are compared with.")],
+    stand_in: Annotated[bool, typer.Option(help="A tiny model built by this project.")] = False,
+    paper_model: Annotated[str | None, typer.Option(help="Its counterpart in the paper.")] = None,
+) -> None:
+    """Record how tables and figures show a model: nothing that its results depend on."""
+    from diffuselm.provenance import write_json
+
+    shown = {"model": name, "stand_in": stand_in, "paper_model": paper_model}
+    write_json(out, {**shown, "baseline": baseline})
 
 
 @app.command()

@@ -9,7 +9,7 @@ from diffuselm import contracts
 from diffuselm.biography_metrics import measure_biographies
 from diffuselm.metrics import measure
 from diffuselm.provenance import read_json
-from diffuselm.runs import split_run
+from diffuselm.runs import HELD, is_held, split_run
 
 
 def run(
@@ -90,7 +90,7 @@ def _of_biographies(paths: Sequence[Path], seed: int) -> Iterator[pd.DataFrame]:
     }
     for (tuning, own_seed), written in by_run.items():
         names = {"model": paths[0].parent.name, "tuning": tuning}
-        before = "held" if tuning.startswith("held") else "base"
+        before = HELD if is_held(tuning) else "base"
         yield measure_biographies(written, by_run.get((before, own_seed)), **names)
 
 

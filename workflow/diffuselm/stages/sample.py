@@ -14,6 +14,7 @@ import pyarrow as pa
 from diffuselm import contracts
 from diffuselm.chat import ChatFormat
 from diffuselm.encoding import EncodedPrompt, encode_prompts
+from diffuselm.errors import InputError
 from diffuselm.fingerprint import fingerprint
 from diffuselm.form import Form, asked_form
 from diffuselm.held_out import text_log_probs
@@ -76,6 +77,7 @@ def run(
     key = content_hash([described, opened.identity, files, seed, fingerprint("stages.sample")])
     with Parts(checkpoint, key) as parts:
         prompts = encode_prompts(opened.chat, tasks, targets, [])
+        _check_limits(prompts, settings)
         run_of = _Run(opened, prompts, settings, seed, tuning)
         sampled = [prompt for prompt in prompts if settings.draws[task_of(prompt.id)]]
         samples = [parts.table(f"samples/{p.id}", contracts.SAMPLES, lambda p=p: run_of.samples(p))
@@ -188,6 +190,17 @@ def sample_rows(
             "logprob": answer.log_prob,
             "truncated": answer.truncated,
         }
+
+
+def _check_limits(prompts: Sequence[EncodedPrompt], settings: SamplingSettings) -> None:
+    """Raise InputError where an answer that is a target would be cut off."""
+    for prompt in prompts:
+        longest, limit = int(prompt.tree.depth.max()) + 1, settings.max_tokens[task_of(prompt.id)]
+        if prompt.fields == 1 and longest > limit:
+            raise InputError(
+                f"{prompt.id}: a target has {longest} tokens of this model; expected at most the "
+                f"{limit} of an answer: set sample.max_tokens_of, or the task's max_tokens"
+            )
 
 
 def _text_rows(opened: OpenModel, text: Path) -> Iterator[dict[str, Any]]:
