@@ -34,7 +34,7 @@ report: "workflow/report/workflow.rst"
 
 onstart:
     hold_results()
-    tell_of_jobs()
+    report_jobs()
 
 
 onsuccess:

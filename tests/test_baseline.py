@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from test_workflow import checkout, snakemake
+from test_workflow import checkout, planned, snakemake
 from workflow_runs import CONFIG, MODEL
 
 TAUGHT = {
@@ -63,3 +63,24 @@ def test_model_cards_compare_with_it_and_it_has_one_too(results):
     adapters = results / f"adapters/{MODEL}"
     assert "taught the asked form" in (adapters / "only-names/README.md").read_text()
     assert (adapters / "form/README.md").is_file()
+
+
+def test_the_form_s_own_card_compares_exact_numbers_with_the_raw_base(results):
+    card = (results / f"adapters/{MODEL}/form/README.md").read_text()
+    metrics = pd.read_parquet(results / "metrics.parquet")
+    mass = metrics[
+        (metrics["metric"] == "target_mass")
+        & (metrics["task"] == "numbers")
+        & metrics["prompt"].isna()
+    ].set_index("tuning")["value"]
+    [row] = [line for line in card.splitlines() if line.startswith("| numbers | no | target mass")]
+    assert f"| {mass['base']:.3f} | {mass['form']:.3f} |" in row
+    [row] = [line for line in card.splitlines() if line.startswith("| numbers | no | entropy")]
+    assert "| — |" in row
+
+
+def test_how_a_model_is_shown_touches_no_job_that_uses_it(results):
+    folder = results.parent
+    jobs = planned(folder, config={**TAUGHT, "baseline": "base"})
+    assert "shown_model" in jobs
+    assert not jobs.keys() & {"model_record", "tune_adapter"}

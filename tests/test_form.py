@@ -130,16 +130,44 @@ def test_a_held_answer_is_valid(opened, held, fields):
         assert is_valid(chat.decode(answer.tokens), ended=True, fields=fields)
 
 
-def test_every_target_keeps_the_form_and_together_they_are_likelier_held(opened, held):
+def test_held_answers_are_as_frequent_as_their_exact_probabilities(opened, held):
+    """Of a shipped model and prompt: the mask forbids neither too much nor too little."""
     model, chat = opened
     prompt = chat.prompt_ids(NUMBERS.text)
-    answers = chat.answer_ids(NUMBERS.text, [f"{{{text}}}" for text in NUMBERS.targets.texts])
-    tree = build(answers, NUMBERS.targets.weights)
-    usual = score(model, prompt, tree, packed_node_log_probs, 2048)
-    given = score(model, prompt, tree, packed_node_log_probs, 2048, held())
-    assert np.isfinite(given).all()
-    assert (given >= usual - 1e-5).all()
-    assert np.exp(given).sum() <= 1 + 1e-4
+    texts = [f"{{{text}}}" for text in NUMBERS.targets.texts]
+    tree = build(chat.answer_ids(NUMBERS.text, texts), NUMBERS.targets.weights)
+    given = np.exp(score(model, prompt, tree, packed_node_log_probs, 2048, held()))
+    assert (given >= np.exp(score(model, prompt, tree, packed_node_log_probs, 2048)) - 1e-5).all()
+    drawn = sample(
+        model,
+        prompt,
+        2000,
+        end_tokens=chat.end_tokens,
+        max_tokens=8,
+        seed=5,
+        token_budget=8192,
+        form=held(),
+    )
+    counts = Counter(chat.decode(draw.tokens).strip() for draw in drawn)
+    observed = [counts[text] for text in texts]
+    observed.append(len(drawn) - sum(observed))
+    expected = [*given, 1 - given.sum()]
+    # Cells that expect few draws stand together.
+    small = np.array(expected) * len(drawn) < 5
+    pooled = [np.append(np.array(each)[~small], np.array(each)[small].sum())
+              for each in (observed, np.array(expected) * len(drawn))]  # fmt: skip
+    kept = pooled[1] > 0
+    assert stats.chisquare(pooled[0][kept], pooled[1][kept]).pvalue > 1e-3
+
+
+def test_no_special_token_stands_in_a_held_answer(opened, held):
+    _, chat = opened
+    added = chat.tokenizer.added_tokens_decoder
+    special = [token for token, how in added.items() if how.special]
+    step = held().step
+    others = [token for token in special if token not in chat.end_tokens]
+    assert others
+    assert (step[:, others] < 0).all()
 
 
 def test_an_opening_of_the_prompt_is_part_of_the_form(opened, held):

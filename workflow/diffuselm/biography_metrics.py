@@ -96,7 +96,7 @@ def _of_attributes(rows: pd.DataFrame, base_top: dict[str, Hashable]) -> Iterato
     for field in ATTRIBUTES:
         values = rows[field].tolist()
         counts = Counter(values)
-        # Sorted, so that the last bits of a sum do not hang on the order of draws.
+        # Sorted, so that the last bits of a sum do not depend on the order of draws.
         sizes = sorted(counts.values())
         yield field, "coverage", float(coverage(values)), coverage_interval(sizes, n)
         yield field, "entropy", entropy(values), entropy_interval(sizes)

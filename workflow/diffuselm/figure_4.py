@@ -23,6 +23,7 @@ from diffuselm.figure_files import (
     model_label,
     write_figure,
 )
+from diffuselm.runs import is_held
 
 # Section 6's three models: condition, tuning, what a legend says, colour.
 CONDITIONS = (
@@ -133,5 +134,5 @@ def _valid(data: pd.DataFrame) -> str:
     """How many biographies each condition's coverage is of: it grows with their number."""
     counts = data.groupby("condition", sort=False)["n"].max()
     shown = [f"{'–' if pd.isna(n) else f'{n:,}'} {condition}" for condition, n in counts.items()]
-    held = "all held to the form; " if data["tuning"].str.startswith("held").all() else ""
+    held = "all held to the form; " if data["tuning"].map(is_held).all() else ""
     return f"{held}valid biographies: {', '.join(shown)}"

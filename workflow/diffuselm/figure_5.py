@@ -20,6 +20,7 @@ from diffuselm.contracts import BIOGRAPHIES, read_table
 from diffuselm.figure_4 import CONDITIONS
 from diffuselm.figure_files import STYLE, WIDTH, model_label, write_figure
 from diffuselm.gazetteer import locate
+from diffuselm.runs import is_held
 
 TASK = "biographies"
 _SHOWN = 500  # biographies on a map, as in Appendix B.4
@@ -88,6 +89,7 @@ def _figure_5(
                 own = data[(data["model"] == model.model) & (data["tuning"] == tuning)]
                 _map(panel, own, colour)
                 below = _found(own) if (model.model, tuning) in run else "not run"
+                below += "; held to the form" if is_held(tuning) else ""
                 panel.text(0.5, -0.03, below, transform=panel.transAxes, ha="center", va="top")
             left = {"transform": axes[row, 0].transAxes, "ha": "right", "va": "center"}
             label = model_label(model, lines=2)

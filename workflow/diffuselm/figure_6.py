@@ -153,7 +153,7 @@ def _knowledge(
         rows = _by_group(sampled[sampled["tuning"] == tuning], kinds)
         at = np.arange(len(kinds)) + place
         panel.errorbar(at, rows["value"], whisker_lengths(rows), **_SAMPLED, **WHISKER)
-    others = exact[~exact["tuning"].isin(compared) & exact["group"].isin(kinds)]
+    others = exact[~exact["tuning"].isin({*compared, "base"}) & exact["group"].isin(kinds)]
     at = [kinds.index(kind) + place_of_others for kind in others["group"]]
     panel.plot(at, others["value"], **_OTHER)
     labels = [plot_text(kind, 14) for kind in kinds]
@@ -166,9 +166,7 @@ def _losses(
     panel: Axes, own: pd.DataFrame, of_task: pd.DataFrame, compared: dict[str, str]
 ) -> None:
     """Loss per token of each tuning, base and `all` first, over a line at base's."""
-    # Holding the answers to a form changes nothing in the model that reads a text.
-    shown = [tuning for tuning in set(of_task["tuning"]) if not tuning.startswith("held")]
-    tunings = [*compared, *sorted(set(shown) - compared.keys())]
+    tunings = [*compared, *sorted(set(of_task["tuning"]) - compared.keys())]
     rows = own.set_index("tuning").reindex(tunings)
     panel.axhline(rows["value"]["base"], color=BASE, lw=0.7, ls="--")
     for place, tuning in enumerate(tunings):
@@ -204,9 +202,14 @@ def _by_group(rows: pd.DataFrame, groups: Sequence[str]) -> pd.DataFrame:
     return rows.set_index("group")[["value", "ci_low", "ci_high"]].reindex(groups)
 
 
+def _before(models: Sequence[ModelRecord]) -> str:
+    baseline = baseline_text(models)
+    return baseline if baseline == "base" else f"base; in knowledge, {baseline}"
+
+
 def _handles(models: Sequence[ModelRecord]) -> list[Patch | Line2D]:
     return [
-        Patch(color=BASE, label=baseline_text(models)),
+        Patch(color=BASE, label=_before(models)),
         Patch(color=TUNED, label="tuned on all tasks"),
         Line2D([], [], **_OTHER, label="other tunings"),
         Line2D([], [], **_SAMPLED, label="accuracy of samples"),

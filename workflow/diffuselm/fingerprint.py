@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent
-SAYS_ONLY = {"progress"}  # modules that tell of a job and change no number
+SAYS_ONLY = {"progress"}  # they say how far a job is, and change no number
 
 
 def fingerprint(module: str) -> str:

@@ -148,7 +148,7 @@ def natural_rows(outcomes: Sequence[str], task: str, prompt: str, seed: int) -> 
 
 
 def _of_outcomes(drawn: Sequence[str]) -> list[Measured]:
-    # Sorted, so that the last bits of a sum do not hang on the order of draws.
+    # Sorted, so that the last bits of a sum do not depend on the order of draws.
     counts = sorted(Counter(drawn).values())
     n = len(drawn)
     return [

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 from huggingface_hub import ModelCardData
 
-from diffuselm.comparison import Key, Number
+from diffuselm.comparison import Key, ModelRecord, Number
 from diffuselm.table_files import DASH, escape_markdown
 
 # Metric -> its title, digits, and whether it was sampled and so has an interval.
@@ -30,7 +30,10 @@ Logarithms are natural.
 BEFORE = {
     "base": "Before: the base model, under the same seed.\n",
     "form": "Before: the base model, taught the asked form on questions with one answer (tuning "
-    "`form`), under the same seed.\n",
+    "`form`), under the same seed. Biographies, before and after, are held to the form: tokens "
+    "that break it are masked as they are drawn.\n",
+    "raw": "Before: the base model as it is. It does not keep the asked form: the spread of its "
+    "answers says nothing and is left out.\n",
 }
 CITATION = """\
 ## Citation
@@ -70,14 +73,14 @@ def adapter_card(
     training: pd.DataFrame,
     prompts: Sequence[TunedPrompt],
     numbers: Mapping[Key, Number],
-    baseline: str,
+    shown: ModelRecord,
     start: str | None,
 ) -> str:
     """The card of the adapter in `folder`, as Markdown under the hub's YAML header.
 
     `run` is its run.json, `training` its steps (`contracts.TRAINING`), `prompts` what it was tuned
-    on. `numbers` are the metrics of its seed, its own and those of the tuning `baseline`, which it
-    is compared with. `start` names the
+    on. `numbers` are the metrics of its seed, its own and those that it is compared with, as
+    `shown` says. `start` names the
     adapter that it was trained further from, if any.
     """
     record, tuning = run["model"], run["settings"]["tuning"]
@@ -91,7 +94,7 @@ def adapter_card(
         "## Settings",
         _table(("setting", "value"), _settings(run, training)),
         "## Before and after",
-        _measured(numbers, record["model"], tuning, baseline, [prompt.id for prompt in prompts]),
+        _measured(numbers, shown, tuning, [prompt.id for prompt in prompts]),
         "## Use",
         *_use_of_adapter(folder, run, prompts[0]),
         *_closing(run),
@@ -178,14 +181,14 @@ def _settings(run: Mapping[str, Any], training: pd.DataFrame) -> Iterator[tuple[
 
 
 def _measured(
-    numbers: Mapping[Key, Number],
-    model: str,
-    tuning: str,
-    baseline: str,
-    tuned_on: Sequence[str],
+    numbers: Mapping[Key, Number], shown: ModelRecord, tuning: str, tuned_on: Sequence[str]
 ) -> str:
     """A row for each task and metric, then for the prompts tuned on if they are not all of it."""
-    own = [key for key in numbers if key[0] == model and key[1] == tuning and key[4] in METRICS]
+    own = [
+        key
+        for key in numbers
+        if key[:2] == (shown.model, shown.measured_tuning(tuning, key[2])) and key[4] in METRICS
+    ]
     rows = []
     for task in dict.fromkeys(key[2] for key in own):
         asked = dict.fromkeys(key[3] for key in own if key[2] == task and key[3] is not None)
@@ -194,26 +197,30 @@ def _measured(
         how = f"{len(shared)} of {len(asked)} prompts" if some else ("yes" if shared else "no")
         places = [(task, None, how), *((task, prompt, "yes") for prompt in shared if some)]
         for place in places:
-            rows += _changes(numbers, model, tuning, baseline, *place)
+            rows += _changes(numbers, shown, tuning, *place)
     if not rows:
         return "Nothing was measured under this tuning."
     heads = ("task or prompt", "tuned on", "metric", "before", "after", "n")
-    return f"{_table(heads, rows)}\n\n{NOTES}{BEFORE[baseline]}"
+    before = "raw" if tuning == shown.baseline else shown.baseline
+    return f"{_table(heads, rows)}\n\n{NOTES}{BEFORE[before]}"
 
 
 def _changes(
     numbers: Mapping[Key, Number],
-    model: str,
+    shown: ModelRecord,
     tuning: str,
-    baseline: str,
     task: str,
     prompt: str | None,
     how: str,
 ) -> Iterator[tuple[object, ...]]:
     for metric, (title, digits, sampled) in METRICS.items():
-        after = numbers.get((model, tuning, task, prompt, metric))
+        own, other = (shown.measured_tuning(t, task) for t in (tuning, "base"))
+        after = numbers.get((shown.model, own, task, prompt, metric))
         if after is not None:
-            before = numbers.get((model, baseline, task, prompt, metric))
+            # Of a base model that does not keep the form, raw answers say nothing of spread.
+            raw = own == other
+            place = (shown.model, "base" if raw else other, task, prompt, metric)
+            before = None if raw and sampled else numbers.get(place)
             cells = (_cell(number, digits, sampled) for number in (before, after))
             yield (prompt or task, how, title, *cells, after.n)
 

@@ -134,7 +134,7 @@ def load_model(
             trust_remote_code=False,
             local_files_only=True,
             output_loading_info=True,
-            ignore_mismatched_sizes=True,  # to tell of them here
+            ignore_mismatched_sizes=True,  # to report them here
             **placed,
         )
     except Exception as error:  # transformers have many for what a damaged folder may hold
@@ -232,7 +232,7 @@ def load_adapter(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
 def open_adapter(model: PreTrainedModel, folder: Path, *, trainable: bool = False) -> PeftModel:
     """Load a PEFT adapter around its base model, to use it or to train it further.
 
-    Raises InputError where its files are not those that its run.json tells of.
+    Raises InputError where its files are not those that its run.json names.
     """
     run = folder / "run.json"
     if run.is_file() and isinstance(files := read_json(run).get("files"), dict):
@@ -251,7 +251,7 @@ def open_adapter(model: PreTrainedModel, folder: Path, *, trainable: bool = Fals
 
 
 def check_base(adapter: Path, record: Mapping[str, Any], record_path: Path) -> None:
-    """Raise InputError where an adapter's run.json, if it has one, tells of another base model."""
+    """Raise InputError where an adapter's run.json, if it has one, names another base model."""
     run = adapter / "run.json"
     tuned = read_json(run).get("model") if run.is_file() else None
     if isinstance(tuned, dict) and tuned.get("files") != record["files"]:

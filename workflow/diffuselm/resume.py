@@ -41,7 +41,7 @@ def only_one(path: Path) -> Iterator[None]:
 class Parts:
     """The finished parts of one job, in a folder of their own, as a context that holds its lock.
 
-    `key` is all that the job hangs on (settings, inputs, code): parts of another key are removed.
+    `key` is all that the job depends on (settings, inputs, code): parts of another key are removed.
     """
 
     def __init__(self, folder: Path, key: str) -> None:

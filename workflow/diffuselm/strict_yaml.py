@@ -10,7 +10,7 @@ from diffuselm.errors import InputError
 
 
 class _DistinctLoader(yaml.SafeLoader):
-    """Safe YAML without repeated keys, of which the last would count unsaid."""
+    """Safe YAML without repeated keys, of which the last would win silently."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         seen = set()

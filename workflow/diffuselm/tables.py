@@ -60,14 +60,14 @@ _TABLE_4 = (
     ("Baby Names", "names", "names/english", "only-names"),
 )
 PAPER_N = 1000
-RAW, HELD = "Base as it is", "Base held to the form"
+RAW, HELD_BASE = "Base as it is", "Base held to the form"
 PAPER_NOTE = "“paper”: what the paper printed for its model (or the one stood in for)."
 FORM_NOTE = (
     "Form taught: the baseline of a model that does not keep the asked form by itself; tuned on "
     "questions with one answer, which teach the form and nothing about spread. Of the base as it "
     "is, only the rates are given: the spread of raw texts means nothing."
 )
-_ORDER = (RAW, HELD, "Baseline", "Tuned", "Natural")
+_ORDER = (RAW, HELD_BASE, "Baseline", "Tuned", "Natural")
 _TITLES = {
     4: "Entropy and coverage of random numbers and baby names, before and after tuning on each "
     "(higher is more diverse).",
@@ -181,6 +181,8 @@ def tidy_frame(
         number = absent if column == RAW else numbers.get((*own, metric), absent)
         rates = (numbers.get((*own, rate), absent).value for rate in ("valid_rate", "target_rate"))
         printed, note = paper.get((model.paper_model, *key[1:]), (None, ""))
+        if column == RAW:  # the paper's number stands beside the baseline
+            printed, note = None, ""
         headings = (table, row, model.model, model.label, model.stand_in, group, column)
         found = (number.value, number.ci_low, number.ci_high, number.n, number.seeds)
         row = (*headings, task, prompt, tuning, metric, *found, printed, note, *rates)
@@ -225,7 +227,7 @@ def _columns(
     if model.baseline != "base":
         yield RAW, "base"
     if any(tuning == "held" for _, tuning, *_ in numbers):
-        yield HELD, "held"
+        yield HELD_BASE, "held"
     yield baseline, "base"
     yield tuned
 
@@ -240,7 +242,7 @@ def _compared(frame: pd.DataFrame) -> pd.DataFrame:
         index=frame.index,
         dtype="float64",
     )
-    shown = shown.mask(frame["column"].isin([RAW, HELD]))
+    shown = shown.mask(frame["column"].isin([RAW, HELD_BASE]))
     pair = shown.groupby([frame["row"], frame["model"], frame["metric"]])
     return frame.assign(better=(shown == pair.transform("max")) & (pair.transform("nunique") == 2))
 
@@ -287,10 +289,10 @@ def _notes(frame: pd.DataFrame, draws: int | None, natural_source: str) -> Itera
         "answers that keep the asked form (valid), and of those whose value is one of the targets "
         "(on target)."
     )
-    if (frame["column"] == HELD).any():
+    if (frame["column"] == HELD_BASE).any():
         yield (
-            f"{HELD}: no training; tokens that break the form (braces around one value, then the "
-            "end) are masked as they are drawn. It shows what the form alone does; what then "
+            f"{HELD_BASE}: no training; tokens that break the form (braces around one value, then "
+            "the end) are masked as they are drawn. It shows what the form alone does; what then "
             "stands between the braces need not be what was asked for."
         )
     if (frame["tuning"] == "form").any():

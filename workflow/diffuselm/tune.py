@@ -266,7 +266,7 @@ def _check_finite(value: float, what: str, prompt: EncodedPrompt) -> None:
 
 
 def _check_modules(model: PreTrainedModel, wanted: Sequence[str]) -> None:
-    """Raise InputError for a module that the model lacks: PEFT would leave it out unsaid."""
+    """Raise InputError for a module that the model lacks: PEFT would skip it silently."""
     present = {name.rpartition(".")[2] for name, _ in model.named_modules()}
     if absent := [module for module in wanted if module not in present]:
         raise InputError(

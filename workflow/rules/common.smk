@@ -53,7 +53,7 @@ def hold_results():
         sys.exit(f"error: {error}")
 
 
-def tell_of_jobs():
+def report_jobs():
     """From the first job on: every minute, how far the jobs are."""
     _, jobs = workflow.dag.stats()
     timed = [each.name for each in workflow.rules if each.benchmark]

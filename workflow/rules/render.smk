@@ -29,8 +29,23 @@ PARTS = {
     **{f"table-{n}": "4 Biographies (section 6)" for n in (1, 2, 3, 7, 8)},
     "figure-6": "5 General capabilities (appendix B.5)",
 }
-# Captions tell of models and of numbers of answers, which the config may leave to the defaults.
+# Captions name models and numbers of answers, which the config may leave to the defaults.
 config.update(CONFIG.model_dump(mode="json"))
+FORM_TAUGHT = [model for model in CONFIG.models if PLAN.baseline(model) == "form"]
+config["before_tuning"] = (
+    f"“Base” and “before tuning” mean, for {', '.join(FORM_TAUGHT)}, after tuning on the asked form "
+    "alone (questions with one answer); its biographies are held to the form."
+    if FORM_TAUGHT
+    else ""
+)
+config["asked"] = {
+    task: max(
+        PLAN.measured(model, tuning).get(task, 0)
+        for model in CONFIG.models
+        for tuning in PLAN.tunings(model)
+    )
+    for task in ("ranges", "knowledge")
+}
 
 
 rule render:

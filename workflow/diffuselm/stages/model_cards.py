@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from diffuselm import contracts
-from diffuselm.comparison import mean_over_seeds
+from diffuselm.comparison import ModelRecord, mean_over_seeds
 from diffuselm.errors import InputError
 from diffuselm.model_card import TunedPrompt, adapter_card
 from diffuselm.provenance import read_json
@@ -44,11 +45,15 @@ def run(
             training=training.to_pandas(),
             prompts=_tuned_on(adapter, record["settings"]["prompts"], known),
             numbers=mean_over_seeds(measured[measured["seed"] == record["seed"]]),
-            baseline=baseline,
+            shown=_shown(record["model"], baseline),
             start=_start(record["settings"]["start_sha256"], weights),
         )
         with contracts.written_whole(adapter / "README.md") as part:
             part.write_text(card, encoding="utf-8", newline="\n")
+
+
+def _shown(model: Mapping[str, Any], baseline: str) -> ModelRecord:
+    return ModelRecord(model["model"], model["stand_in"], model["paper_model"], baseline)
 
 
 def _tuned_on(
