@@ -59,7 +59,7 @@ CATEGORIES = {1: "math", 2: "math", 3: "stem"}  # of the questions of MT-Bench
 LORA = {"rank": 4, "alpha": 8, "dropout": 0.0, "target_modules": ("q_proj", "down_proj")}
 ADAM = {"learning_rate": 0.003, "eps": 1e-5, "max_grad_norm": 1.0}
 SETTINGS = Hyperparameters(**LORA, **ADAM, passes=2, stop_ratio=None, token_budget=2048)
-SAMPLING = {"draws": DRAWS, "max_tokens": 24, "token_budget": 16384}
+LONGEST = {"biographies": 160}  # tokens of an answer; 24 of others
 
 
 class Judge:
@@ -92,7 +92,11 @@ def run(tmp_path_factory):
         judged(folder, tuning)
     sweep.run(
         **reading(folder, ["names", "numbers"]),
-        **SAMPLING,
+        tuning="base",
+        adapter=None,
+        draws=DRAWS,
+        max_tokens=dict.fromkeys(("names", "numbers"), 24),
+        token_budget=16384,
         prompts=SWEPT,
         temperatures=TEMPERATURES,
         checkpoint=folder / "checkpoints/sweep",
@@ -148,7 +152,11 @@ def answered(folder, tuning):
         adapter=None if tuning == "base" else folder / f"adapters/tiny/{tuning}",
         held_out_text=ROOT / "resources/text/held-out.txt",
         settings=sample.SamplingSettings(
-            **SAMPLING, max_tokens_of={"biographies": 160}, pass_budget=2048
+            draws=dict.fromkeys(TASKS[tuning], DRAWS),
+            max_tokens={task: LONGEST.get(task, 24) for task in TASKS[tuning]},
+            held=False,
+            token_budget=16384,
+            pass_budget=2048,
         ),
         checkpoint=folder / f"checkpoints/{tuning}",
         samples_out=answers,
@@ -194,6 +202,7 @@ def measured(folder):
         adapters=[folder / "adapters/tiny/all"],
         biographies=both("biographies"),
         sweep=folder / "sweep/tiny.parquet",
+        baseline="base",
         out=folder / "part.parquet",
     )
     metrics.run(

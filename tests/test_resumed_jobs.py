@@ -24,7 +24,7 @@ TUNING = Hyperparameters(
     token_budget=2048,
 )
 SAMPLING = sample.SamplingSettings(
-    draws=30, max_tokens=8, max_tokens_of={}, token_budget=2048, pass_budget=2048
+    draws={"own": 30}, max_tokens={"own": 8}, held=False, token_budget=2048, pass_budget=2048
 )
 
 
@@ -82,10 +82,12 @@ def sampled(folder, checkpoint, out):
 def swept(folder, checkpoint, out):
     sweep.run(
         **reading(folder),
+        tuning="base",
+        adapter=None,
         prompts=["own/one"],
         temperatures=[2.0],
         draws=30,
-        max_tokens=8,
+        max_tokens={"own": 8},
         token_budget=2048,
         checkpoint=folder / checkpoint,
         out=out / "sweep.parquet",

@@ -85,8 +85,10 @@ def work_of(plan: Plan, by_task: dict[str, dict[str, Size]]) -> Work:
     config = plan.config
     passes = {t: config.tune.passes_of.get(t, config.tune.passes) for t in plan.tuned_on}
     tunings = sizes_of_tunings(plan, by_task)
-    measured = [task for tuning in plan.tunings for task in plan.measured_tasks(tuning)]
-    short = [task for task in measured if task != "biographies"]
+    model = next(iter(config.models))
+    asked = [plan.measured(model, tuning) for tuning in plan.tunings(model)]
+    measured = [task for its in asked for task in its]
+    short = [task for its in asked for task in its if its[task] and task != "biographies"]
     hot = len(plan.swept) * len(config.temperatures)
     return Work(
         steps=sum(tunings[t].prompts * passes[t] for t in tunings),
@@ -97,10 +99,10 @@ def work_of(plan: Plan, by_task: dict[str, dict[str, Size]]) -> Work:
         sampled=sum(len(by_task[task]) * PREFIXES.get(task, 1700) for task in short)
         + hot * config.sample.draws * config.sample.max_tokens,
         scored=sum(size.packed for task in measured for size in by_task[task].values()),
-        biographies=len(plan.biographies),
+        biographies=len(plan.biographies(model)),
         draws=config.sample.draws,
-        rows=(config.sample.token_budget or 8192) // config.sample.longest("biographies"),
-        loads=len(plan.tuned_on) + len(plan.tunings) + 1,
+        rows=(config.sample.token_budget or 8192) // plan.longest["biographies"],
+        loads=len(plan.tuned_on) + len(asked) + 1,
     )
 
 
