@@ -81,6 +81,7 @@ def test_the_form_s_own_card_compares_exact_numbers_with_the_raw_base(results):
 
 def test_how_a_model_is_shown_touches_no_job_that_uses_it(results):
     folder = results.parent
-    jobs = planned(folder, config={**TAUGHT, "baseline": "base"})
+    untaught = {**TAUGHT, "baseline": "base", "tune": CONFIG["tune"]}
+    jobs = planned(folder, config=untaught)
     assert "shown_model" in jobs
     assert not jobs.keys() & {"model_record", "tune_adapter"}

@@ -20,6 +20,7 @@ from diffuselm.commands.shared import (
     TokenBudget,
     Tuning,
     app,
+    of_tasks,
     pairs,
     set_threads,
 )
@@ -235,8 +236,8 @@ def sample(
         targets=targets,
         held_out_text=held_out_text,
         settings=SamplingSettings(
-            draws=pairs("--draws", draws, int),
-            max_tokens=pairs("--max-tokens", max_tokens, int),
+            draws=of_tasks("--draws", draws, task),
+            max_tokens=of_tasks("--max-tokens", max_tokens, task),
             held=held,
             token_budget=token_budget,
             pass_budget=pass_budget,
@@ -279,7 +280,7 @@ def sweep(
         prompts=prompt,
         temperatures=temperature,
         draws=draws,
-        max_tokens=pairs("--max-tokens", max_tokens, int),
+        max_tokens=of_tasks("--max-tokens", max_tokens, task),
         token_budget=token_budget,
         seed=seed,
         checkpoint=checkpoint,

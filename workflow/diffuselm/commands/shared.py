@@ -1,12 +1,13 @@
 """What the commands share: the application, and options that several of them take."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from diffuselm.errors import InputError
+from diffuselm.prompt_files import task_name
 
 app = typer.Typer(
     add_completion=False,
@@ -43,6 +44,14 @@ def pairs(option: str, given: list[str] | None, read: Callable[[str], Any]) -> d
         return {key: read(value) for key, _, value in (each.partition("=") for each in given or [])}
     except ValueError as error:
         raise InputError(f"{option}: found {given!r} ({error}); expected KEY=VALUE") from error
+
+
+def of_tasks(option: str, given: list[str], tasks: Sequence[Path]) -> dict[str, int]:
+    """Read the TASK=N of an option that repeats, one for every task."""
+    numbers = pairs(option, given, int)
+    if absent := {task_name(task) for task in tasks} - numbers.keys():
+        raise InputError(f"{option}: nothing for {min(absent)}; expected TASK=N for every task")
+    return numbers
 
 
 def set_threads(threads: int) -> None:
