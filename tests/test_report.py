@@ -16,6 +16,7 @@ from playwright.sync_api import sync_playwright
 from diffuselm.config import read_config
 from diffuselm.contracts import BIOGRAPHIES, write_table
 from diffuselm.errors import InputError
+from diffuselm.plan import make_plan
 from diffuselm.report_pages import html_page, render_pages
 from diffuselm.table_files import escape_markdown, one_line
 from test_workflow import MODEL, ROOT, SMALL, checkout, snakemake
@@ -236,19 +237,26 @@ def test_a_table_that_cannot_be_read_is_one_line(tmp_path, content):
 # Captions
 
 
-@pytest.mark.parametrize("config", ["config.yaml", "config/paper.yaml"])
+@pytest.mark.parametrize("config", ["config.yaml", "config/paper.yaml", "taught.yaml"])
 @pytest.mark.parametrize("caption", sorted((ROOT / "workflow/report").glob("*.rst")), ids=str)
 def test_captions_tell_models_and_n(caption, config):
-    settings = read_config(yaml.safe_load((ROOT / config).read_text()), config)
+    made = {**yaml.safe_load((ROOT / "config.yaml").read_text()), "baseline": "form"}
+    given = made if config == "taught.yaml" else yaml.safe_load((ROOT / config).read_text())
+    settings = read_config(given, config)
+    told = make_plan(settings, config).told_in_captions()
     template = jinja2.Environment(
         trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     ).from_string(caption.read_text() + "\n\n.. _scorecard.html: x\n")
-    text = template.render(snakemake={"config": settings.model_dump(mode="json")})
+    text = template.render(snakemake={"config": told})
     warnings = io.StringIO()
     shown = publish_parts(text, settings_overrides={"warning_stream": warnings})["whole"]
     assert not warnings.getvalue()
     assert all(model in shown for model in settings.models)
-    assert f"{settings.sample.draws:,}" in shown
+    asked = {"figure-2": 500, "figure-6": 100}.get(caption.stem, settings.sample.draws)
+    assert f"{asked:,} answers" in shown or f"= {asked:,}" in shown
+    assert ("after tuning on the asked" in " ".join(shown.split())) == (
+        config == "taught.yaml" and "before_tuning" in caption.read_text()
+    )
     assert ("no judge configured" in shown) == (
         caption.stem in ("workflow", "figure-6") and not settings.mt_bench
     )

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from diffuselm.config import PAPER_TASKS, PAPER_TUNINGS, Config, ModelSettings
 from diffuselm.errors import InputError
@@ -138,6 +139,24 @@ class Plan:
             if tuning.startswith(prefix):
                 return [tuning.removeprefix(prefix)]
         return [*self.training_tasks(tuning), *(ranges if tuning in PAPER_TUNINGS else [])]
+
+    def told_in_captions(self) -> dict[str, Any]:
+        """The settings, how often some tasks are asked, and what "before tuning" stands for."""
+        asked = {
+            task: max(
+                self.measured(model, tuning).get(task, 0)
+                for model in self.config.models
+                for tuning in self.tunings(model)
+            )
+            for task in ("ranges", KNOWLEDGE)
+        }
+        taught = [model for model in self.config.models if self.baseline(model) == FORM]
+        before = (
+            f"“Base” and “before tuning” mean, for {', '.join(taught)}, after tuning on the asked "
+            "form alone (questions with one answer); its biographies are held to the form."
+        )
+        settings = self.config.model_dump(mode="json")
+        return {**settings, "asked": asked, "before_tuning": before if taught else ""}
 
 
 def make_plan(config: Config, origin: str) -> Plan:

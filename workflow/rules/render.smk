@@ -30,22 +30,7 @@ PARTS = {
     "figure-6": "5 General capabilities (appendix B.5)",
 }
 # Captions name models and numbers of answers, which the config may leave to the defaults.
-config.update(CONFIG.model_dump(mode="json"))
-FORM_TAUGHT = [model for model in CONFIG.models if PLAN.baseline(model) == "form"]
-config["before_tuning"] = (
-    f"“Base” and “before tuning” mean, for {', '.join(FORM_TAUGHT)}, after tuning on the asked form "
-    "alone (questions with one answer); its biographies are held to the form."
-    if FORM_TAUGHT
-    else ""
-)
-config["asked"] = {
-    task: max(
-        PLAN.measured(model, tuning).get(task, 0)
-        for model in CONFIG.models
-        for tuning in PLAN.tunings(model)
-    )
-    for task in ("ranges", "knowledge")
-}
+config.update(PLAN.told_in_captions())
 
 
 rule render:
