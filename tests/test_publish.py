@@ -2,10 +2,12 @@
 
 import os
 
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from diffuselm.biographies import dataset, write_dataset
 from diffuselm.errors import InputError
 from diffuselm.job_times import JobTime, read_job_times, seconds_on, waits_for
 from diffuselm.provenance import run_record, write_json
@@ -50,6 +52,24 @@ def results(tmp_path):
         made["files"] = {"adapter_model.safetensors": f"hash-{number}"}
         write_json(folder / f"adapters/m/{tuning}/run.json", made)
     return folder
+
+
+def test_it_says_plainly_where_biographies_are_not_kept_in_order(results, tmp_path):
+    whole = "{Ada Ley}{Female}{June 30, 1960}{Rome, Italy}{Chemist}{Found a metal}"
+    texts = [whole, "{Ada Ley}", "{Ada Ley}{Female}", whole + "{more}"]
+    asked = {"prompt": "biographies/sketch", "seed": 1, "truncated": False}
+    rows = [{**asked, "draw": draw, "text": text} for draw, text in enumerate(texts)]
+    (results / "biographies/m").mkdir(parents=True)
+    write_dataset(dataset(pd.DataFrame(rows)), results / "biographies/m/all")
+    write_dataset(dataset(pd.DataFrame(rows[:1])), results / "biographies/m/biographies")
+    run(results=results, out=tmp_path / "docs")
+    lines = (tmp_path / "docs/README.md").read_text().splitlines()
+    [bad] = [line for line in lines if line.startswith("- m, all: ")]
+    assert "1 of 4 have six fields in order" in bad
+    assert "fields are not six (3)" in bad
+    assert "does not keep the form" in bad
+    [good] = [line for line in lines if line.startswith("- m, biographies: ")]
+    assert good.endswith("1 of 1 have six fields in order")
 
 
 def test_what_exists_is_published_without_sub_folders(results, tmp_path):

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from diffuselm.contracts import written_whole
+from diffuselm.contracts import BIOGRAPHIES, read_table, written_whole
 from diffuselm.errors import InputError
 from diffuselm.job_times import JobTime, read_job_times, seconds_on, waits_for
 from diffuselm.provenance import read_json
@@ -66,12 +66,28 @@ def _readme(results: Path, made: Mapping[str, Any]) -> str:
     records = [read_json(file) for file in sorted(results.glob("**/*run.json"))]
     records = [record for record in records if "libraries" in record]  # of one that ran a model
     parts = ["# Results", "Written by `diffuselm publish` from the files of one run.", _list(made)]
+    if biographies := list(_biographies(results)):
+        parts += ["## Biographies", "\n".join(f"- {line}" for line in biographies)]
     if records:
         parts += ["## Made by", "\n".join(f"- {line}" for line in _made_by(records))]
     if jobs := read_job_times(results):
         parts += ["## Time", "\n".join(f"- {line}" for line in _time(jobs, results))]
         parts += [_longest(jobs)]
     return "\n\n".join(parts) + "\n"
+
+
+def _biographies(results: Path) -> Iterator[str]:
+    """How many biographies of each run are as asked, and what is wrong with most of the rest."""
+    for file in sorted(results.glob("biographies/*/*.parquet")):
+        written = read_table(file, BIOGRAPHIES).to_pandas()
+        valid, problems = written["valid"], written["problem"].value_counts()
+        whose = f"{file.parent.name}, {file.stem}"
+        text = f"{whose}: {valid.sum():,} of {len(valid):,} have six fields in order"
+        if not valid.all():
+            text += f"; of the others most: {problems.index[0]} ({problems.iloc[0]:,})"
+        if valid.mean() < 0.5:
+            text += ". Under this tuning the model does not keep the form of a biography."
+        yield text
 
 
 def _list(made: Mapping[str, Any]) -> str:
