@@ -120,7 +120,8 @@ def _figure_1(data: pd.DataFrame, models: Sequence[ModelRecord]) -> Figure:
         for first, (title, prompt, tuned) in ((0, _NAMES), (2, _NUMBERS)):
             asked = data[data["prompt"] == prompt]
             reference = asked[asked["model"] == "natural"]["share"]
-            axes[0, first].set_title(f"{title}, {baseline_text(models)}")
+            before = "base" if baseline_text(models) == "base" else "baseline"
+            axes[0, first].set_title(f"{title}, {before}")
             axes[0, first + 1].set_title(f"{title}, tuned")
             for row, model in enumerate(models):
                 before = _baseline(model, prompt)
