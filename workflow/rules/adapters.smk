@@ -3,42 +3,7 @@
 
 localrules:
     cards_of_model,
-    card_of_form,
     model_cards,
-
-
-def runs_tuned_on(tunings):
-    return [run for seed in PLAN.seeds for run in PLAN.runs_of(seed, tunings)]
-
-
-# `form` is a tuning of those models alone whose baseline it is.
-FORM_RUNS = runs_tuned_on([tuning for tuning in PLAN.tuned_on if tuning == "form"])
-OTHER_RUNS = runs_tuned_on([tuning for tuning in PLAN.tuned_on if tuning != "form"])
-
-
-def card_flags(runs):
-    """Options for the cards of these runs."""
-
-    def of_model(wildcards):
-        return flags(
-            adapter=[adapter_folder(wildcards.model, run) for run in runs],
-            baseline=PLAN.baseline(wildcards.model),
-            task=[PLAN.task_files[task] for task in TRAINED],
-            targets=[targets_file(task) for task in TRAINED],
-        )
-
-    return of_model
-
-
-def model_cards():
-    return [
-        f"{adapter_folder(model, run)}/README.md"
-        for model in CONFIG.models
-        for run in tuned_runs(model)
-    ]
-
-
-TRAINED = [*PLAN.prompts, *(["form"] if FORM_RUNS else [])]
 
 
 rule model_cards:
@@ -70,6 +35,9 @@ rule cards_of_model:
 
 
 if FORM_RUNS:
+
+    localrules:
+        card_of_form,
 
     use rule cards_of_model as card_of_form with:
         input:
