@@ -30,7 +30,7 @@ CONFIG = {
 TUNED = "only-numbers"
 # As the comment on each job says.
 TUNING = f"rule_tune_adapter_wildcards_{MODEL}_{TUNED}"
-SAMPLING = [f"rule_sample_run_wildcards_{MODEL}_{run}" for run in ("base", TUNED)]
+SAMPLING = [f"rule_sample_run_wildcards_{MODEL}_{run}" for run in ("base", "held", TUNED)]
 ENDED = {"COMPLETED", "CANCELLED"}
 COMPARED = (
     "results/metrics.parquet",
@@ -38,7 +38,7 @@ COMPARED = (
     *(
         f"results/{kind}/{MODEL}/{run}.parquet"
         for kind in ("samples", "exact")
-        for run in ("base", TUNED)
+        for run in ("base", "held", TUNED)
     ),
 )
 # The profile, but with states asked for as often as jobs of some seconds want it.
