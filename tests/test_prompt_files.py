@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -69,8 +70,12 @@ def coin(folder, **changes):
 
 @pytest.fixture(scope="module")
 def ours():
-    """Our prompts, the names as if they had been drawn."""
-    prompts = [prompt for task in PAPER_TASKS for prompt in load_task(TASKS / f"{task}.yaml")]
+    """Our prompts, the names as if they had been drawn; published files say no longest answer."""
+    prompts = [
+        replace(prompt, max_tokens=None)
+        for task in PAPER_TASKS
+        for prompt in load_task(TASKS / f"{task}.yaml")
+    ]
     return {
         p.id: Prompt(p.id, p.text, NAMES) if isinstance(p.targets, NaturalNames) else p
         for p in prompts
