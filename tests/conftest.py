@@ -10,7 +10,7 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 import numpy as np
 import pytest
 
-from diffuselm.prefix_tree import PrefixTree, build
+from diffuselm.tree.prefix_tree import PrefixTree, build
 
 END = 2
 SHAPE = {

@@ -18,12 +18,12 @@ sys.path.insert(0, str(ROOT / "workflow"))
 import torch
 from transformers import PreTrainedModel
 
-from diffuselm.chat import ChatFormat
-from diffuselm.config import SampleSettings
-from diffuselm.models import load_chat_format, load_model
-from diffuselm.parse import is_valid
-from diffuselm.sample_long import sample_long
-from diffuselm.tasks import load_task
+from diffuselm.config.settings import SampleSettings
+from diffuselm.model.answers import is_valid
+from diffuselm.model.chat import ChatFormat
+from diffuselm.model.opening import load_chat_format, load_model
+from diffuselm.tasks.tasks import load_task
+from diffuselm.tree.long_sampling import sample_long
 
 BATCH = 20
 MAX_TOKENS = 160  # as in config.yaml

@@ -14,14 +14,14 @@ from paper import ROOT, encoded, paper_chat, parameters
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
-from diffuselm.config import PAPER_TASKS, TuneSettings
-from diffuselm.encoding import EncodedPrompt
-from diffuselm.objective import NodeLogProbs, packed_node_log_probs, padded_node_log_probs
-from diffuselm.prefix_tree import PrefixTree, subtree
-from diffuselm.sample import sample
-from diffuselm.sample_long import sample_long
-from diffuselm.tasks import load_task
-from diffuselm.tune import accumulate_gradient, passes_of
+from diffuselm.config.settings import PAPER_TASKS, TuneSettings
+from diffuselm.model.encoding import EncodedPrompt
+from diffuselm.tasks.tasks import load_task
+from diffuselm.tree.long_sampling import sample_long
+from diffuselm.tree.objective import NodeLogProbs, packed_node_log_probs, padded_node_log_probs
+from diffuselm.tree.prefix_tree import PrefixTree, subtree
+from diffuselm.tree.sampling import sample
+from diffuselm.tuning.loop import accumulate_gradient, passes_of
 
 SETTINGS = TuneSettings()  # the paper's
 TOKEN_BUDGET = 8192  # tokens of one packed pass, and of the answers that grow side by side

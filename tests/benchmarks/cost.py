@@ -13,8 +13,8 @@ from pathlib import Path
 
 from paper import ROOT, SHAPES, encoded, paper_chat, parameters, prompts_of, read_plan
 
-from diffuselm.chat import ChatFormat
-from diffuselm.plan import Plan
+from diffuselm.model.chat import ChatFormat
+from diffuselm.plan.plan import Plan
 
 BYTES = {"float32": 4, "bfloat16": 2}
 TUNING, FORWARD = 4, 2  # FLOPs for each weight and token: LoRA needs no gradient of the weights

@@ -23,15 +23,15 @@ from transformers import (
 )
 from transformers.convert_slow_tokenizer import generate_merges
 
-from diffuselm.chat import ChatFormat
-from diffuselm.config import read_config
-from diffuselm.encoding import EncodedPrompt
-from diffuselm.names import embedded
-from diffuselm.plan import Plan, make_plan
-from diffuselm.prefix_tree import build
-from diffuselm.ranges import write_ranges
-from diffuselm.standin.architectures import INST_TEMPLATE
-from diffuselm.tasks import Prompt, load_task, target_texts
+from diffuselm.config.settings import read_config
+from diffuselm.model.chat import ChatFormat
+from diffuselm.model.encoding import EncodedPrompt
+from diffuselm.plan.plan import Plan, make_plan
+from diffuselm.stand_in.architectures import INST_TEMPLATE
+from diffuselm.tasks.names import embedded
+from diffuselm.tasks.ranges import write_ranges
+from diffuselm.tasks.tasks import Prompt, load_task, target_texts
+from diffuselm.tree.prefix_tree import build
 
 # The shapes of the paper's models, from their published configurations.
 SHAPES = {

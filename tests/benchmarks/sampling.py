@@ -19,11 +19,11 @@ sys.path.insert(0, str(ROOT / "workflow"))
 import torch
 from transformers import PreTrainedModel
 
-from diffuselm.chat import ChatFormat
-from diffuselm.config import SampleSettings
-from diffuselm.models import load_chat_format, load_model
-from diffuselm.sample import sample
-from diffuselm.tasks import load_task
+from diffuselm.config.settings import SampleSettings
+from diffuselm.model.chat import ChatFormat
+from diffuselm.model.opening import load_chat_format, load_model
+from diffuselm.tasks.tasks import load_task
+from diffuselm.tree.sampling import sample
 
 BATCH = 20
 SETTINGS = SampleSettings()

@@ -21,15 +21,15 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
-from diffuselm.chat import ChatFormat
-from diffuselm.config import TuneSettings
-from diffuselm.encoding import EncodedPrompt
-from diffuselm.models import load_chat_format, load_model
-from diffuselm.names import embedded
-from diffuselm.objective import choose_node_log_probs
-from diffuselm.prefix_tree import build
-from diffuselm.tasks import load_task, target_texts
-from diffuselm.tune import accumulate_gradient, passes_of
+from diffuselm.config.settings import TuneSettings
+from diffuselm.model.chat import ChatFormat
+from diffuselm.model.encoding import EncodedPrompt
+from diffuselm.model.opening import load_chat_format, load_model
+from diffuselm.tasks.names import embedded
+from diffuselm.tasks.tasks import load_task, target_texts
+from diffuselm.tree.objective import choose_node_log_probs
+from diffuselm.tree.prefix_tree import build
+from diffuselm.tuning.loop import accumulate_gradient, passes_of
 
 SETTINGS = TuneSettings()  # the paper's
 

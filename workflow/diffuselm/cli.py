@@ -44,7 +44,7 @@ def schema() -> None:
     """Print the JSON schema of the config."""
     import json
 
-    from diffuselm.config import Config
+    from diffuselm.config.settings import Config
 
     typer.echo(json.dumps(Config.model_json_schema(), indent=2, ensure_ascii=False))
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+_SHOWN = 100  # characters of a value in an error's one line
 _PLAIN = {
     "dict_type": "a mapping",
     "model_type": "a mapping",
@@ -25,3 +26,9 @@ def expectation(error: Mapping[str, Any]) -> str:
     plain = _PLAIN.get(error["type"])
     said = plain or re.sub(r"^\w+ should (be|have|match) ", "", error["msg"])
     return f"expected {' '.join(said.split())}"
+
+
+def quoted(value: object) -> str:
+    """Quote the start of a value in an error's one line."""
+    whole = repr(value)
+    return whole if len(whole) <= _SHOWN else f"{whole[:_SHOWN]}…"

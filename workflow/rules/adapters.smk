@@ -29,7 +29,7 @@ rule cards_of_model:
         ENVIRONMENT
     params:
         flags=card_flags(OTHER_RUNS),
-        code=fingerprint("stages.model_cards"),
+        code=fingerprint("paper"),
     shell:
         "diffuselm model-cards {params.flags} --metrics {input.metrics} > {log} 2>&1"
 
@@ -55,7 +55,7 @@ if FORM_RUNS:
             "results/logs/model-cards/{model}.form.log",
         params:
             flags=card_flags(FORM_RUNS),
-            code=fingerprint("stages.model_cards"),
+            code=fingerprint("paper"),
 
 
 # `snakemake results/merged/MODEL/RUN`
@@ -79,7 +79,7 @@ rule merge:
         runtime=sampling_minutes,
     params:
         adapter=adapter_flag,
-        code=fingerprint("stages.merge"),
+        code=fingerprint("model"),
     shell:
         "diffuselm merge --model-record {input.model} --adapter {params.adapter} "
         "--threads {threads} --out {output} > {log} 2>&1"

@@ -11,16 +11,16 @@ WORKFLOW = Path(workflow.basedir) / "workflow"
 if str(WORKFLOW) not in sys.path:
     sys.path.insert(0, str(WORKFLOW))
 
-from diffuselm.config import PAPER_TASKS, read_config
+from diffuselm.config.settings import PAPER_TASKS, read_config
 from diffuselm.errors import InputError
-from diffuselm.fingerprint import fingerprint
-from diffuselm.plan import make_plan
-from diffuselm.results_lock import hold
-from diffuselm.runs import is_held
-from diffuselm.running_jobs import RunningJobs, tell
-from diffuselm.strict_yaml import check_keys
-from diffuselm.prompt_files import task_inputs
-from diffuselm.tasks import task_of
+from diffuselm.plan.fingerprint import fingerprint
+from diffuselm.plan.plan import make_plan
+from diffuselm.plan.results_lock import hold
+from diffuselm.files.runs import is_held
+from diffuselm.plan.running_jobs import RunningJobs, tell
+from diffuselm.config.strict_yaml import check_keys
+from diffuselm.tasks.prompt_files import task_inputs
+from diffuselm.tasks.tasks import task_of
 
 ORIGIN = ", ".join(map(os.path.relpath, workflow.overwrite_configfiles)) or "config.yaml"
 try:

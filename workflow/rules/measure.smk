@@ -28,7 +28,7 @@ rule measure_model:
         mem_mb=2000,
     params:
         flags=measure_flags,
-        code=fingerprint("stages.measure"),
+        code=fingerprint("measure"),
     shell:
         "diffuselm measure {params.flags} --natural {input.natural} --out {output} > {log} 2>&1"
 
@@ -52,6 +52,6 @@ rule measure:
         ENVIRONMENT
     params:
         flags=metrics_flags,
-        code=fingerprint("stages.metrics"),
+        code=fingerprint("measure"),
     shell:
         "diffuselm metrics {params.flags} --natural {input.natural} --out {output} > {log} 2>&1"

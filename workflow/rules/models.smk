@@ -26,7 +26,6 @@ rule download_model:
         ENVIRONMENT
     params:
         flags=download_flags,
-        code=fingerprint("stages.download"),
     shell:
         "diffuselm download --name {wildcards.model} {params.flags} --out {output} > {log} 2>&1"
 
@@ -55,7 +54,7 @@ rule convert_model:
         runtime=120,
     params:
         folder=subpath(output.weights, parent=True),
-        code=fingerprint("stages.convert"),
+        code=fingerprint("model/conversion", "model/gguf_files", "model/gguf_tokenizers"),
     shell:
         "diffuselm convert --name {wildcards.model} --gguf {input:q} --folder {params.folder} "
         "--out {output.record} > {log} 2>&1"
@@ -77,7 +76,6 @@ rule model_record:
         ENVIRONMENT
     params:
         flags=model_flags,
-        code=fingerprint("stages.model"),
     shell:
         "diffuselm model --name {wildcards.model} {params.flags} --out {output} > {log} 2>&1"
 
@@ -124,7 +122,7 @@ rule stand_in:
     params:
         folder=subpath(output[0], parent=True),
         flags=stand_in_flags,
-        code=fingerprint("stages.stand_in"),
+        code=fingerprint("tree", "model", "stand_in"),
     shell:
         "diffuselm stand-in --family {wildcards.family} --words {input.words} "
         "{params.flags} --threads {threads} --out {params.folder} > {log} 2>&1"

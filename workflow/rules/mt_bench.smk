@@ -24,7 +24,6 @@ rule mt_bench_questions:
         ENVIRONMENT
     params:
         flags=mt_bench_questions_flags,
-        code=fingerprint("stages.mt_bench_questions"),
     shell:
         "diffuselm mt-bench-questions {params.flags} --out {output} > {log} 2>&1"
 
@@ -50,7 +49,7 @@ rule mt_bench_answers:
         gpu=gpus,
     params:
         flags=mt_bench_answers_flags,
-        code=fingerprint("stages.mt_bench_answers"),
+        code=fingerprint("model", "measure/mt_bench"),
     shell:
         "diffuselm mt-bench-answers --model-record {input.model} "
         "--questions {input.questions} {params.flags} --threads {threads} --out {output[0]} "
@@ -71,7 +70,7 @@ rule mt_bench_judge:
     params:
         flags=mt_bench_judge_flags,
         cache="results/mt-bench/cache",
-        code=fingerprint("stages.mt_bench_judge"),
+        code=fingerprint("measure/judge"),
     shell:
         "diffuselm mt-bench-judge --questions {input.questions} --answers {input.answers} "
         "{params.flags} --cache {params.cache} --verdicts {output.verdicts} "

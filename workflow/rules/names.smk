@@ -18,6 +18,6 @@ rule names:
     params:
         flags=flags(source=CONFIG.names.source, year=CONFIG.names.year, file=CONFIG.names.file),
         archive="results/names/names.zip",
-        code=fingerprint("stages.names"),
+        code=fingerprint("tasks/names", "tasks/ssa"),
     shell:
         "diffuselm names {params.flags} --archive {params.archive} --out {output.natural} > {log} 2>&1"

@@ -68,7 +68,7 @@ rule scorecard:
     params:
         flags=record_flags,
         folder=subpath(output[0], parent=True),
-        code=fingerprint("stages.scorecard"),
+        code=fingerprint("paper"),
     shell:
         "diffuselm scorecard --metrics {input.metrics} {params.flags} "
         "--published {input.published} --claims {input.claims} --names {input.names} --out {params.folder} > {log} 2>&1"
@@ -89,7 +89,7 @@ rule diversity_tables:
     params:
         flags=record_flags,
         folder=subpath(output[0], parent=True),
-        code=fingerprint("stages.tables"),
+        code=fingerprint("paper"),
     shell:
         "diffuselm tables --metrics {input.metrics} {params.flags} --published {input.published} "
         "--names {input.names} --out {params.folder} > {log} 2>&1"
@@ -121,7 +121,7 @@ if "biographies" in PLAN.prompts:
         params:
             flags=biography_table_flags,
             folder=subpath(output[0], parent=True),
-            code=fingerprint("stages.biography_tables"),
+            code=fingerprint("paper"),
         shell:
             "diffuselm biography-tables --metrics {input.metrics} {params.flags} "
             "--published {input.published} --out {params.folder} > {log} 2>&1"
@@ -146,7 +146,7 @@ if "biographies" in PLAN.prompts:
         params:
             flags=biography_flags,
             folder=subpath(output[0], parent=True),
-            code=fingerprint("stages.figure_5"),
+            code=fingerprint("paper"),
         shell:
             "diffuselm figure-5 {params.flags} --out {params.folder} > {log} 2>&1"
 
@@ -173,7 +173,7 @@ rule figure_1:
     params:
         flags=figure_1_flags,
         folder=subpath(output[0], parent=True),
-        code=fingerprint("stages.figure_1"),
+        code=fingerprint("paper"),
     shell:
         "diffuselm figure-1 {params.flags} --natural {input.natural} --targets {input.targets} "
         "--out {params.folder} > {log} 2>&1"
@@ -206,7 +206,7 @@ for number in [n for n in figure_numbers() if n in (2, 3, 4, 6)]:
             number=number,
             flags=record_flags,
             folder=subpath(output[0], parent=True),
-            code=fingerprint(f"stages.figure_{number}"),
+            code=fingerprint("paper"),
         shell:
             "diffuselm figure-{params.number} --metrics {input.metrics} {params.flags} "
             "--out {params.folder} > {log} 2>&1"
@@ -232,6 +232,6 @@ rule report_pages:
     params:
         flags=flags(table=PAGED),
         folder=subpath(output[0], parent=True),
-        code=fingerprint("stages.report_pages"),
+        code=fingerprint("paper"),
     shell:
         "diffuselm report-pages {params.flags} --out {params.folder} > {log} 2>&1"

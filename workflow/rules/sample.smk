@@ -47,7 +47,7 @@ rule sample_run:
         flags=sample_flags,
         threads=torch_threads,
         checkpoint="results/checkpoints/sample/{model}/{run}",
-        code=fingerprint("stages.sample"),
+        code=fingerprint("tree", "model"),
     shell:
         "diffuselm sample --model-record {input.model} {params.flags} "
         "--checkpoint {params.checkpoint} --threads {params.threads} --samples {output.samples} --exact {output.exact} "
@@ -87,7 +87,7 @@ rule sweep_model:
         flags=sweep_flags,
         threads=torch_threads,
         checkpoint="results/checkpoints/sweep/{model}",
-        code=fingerprint("stages.sweep"),
+        code=fingerprint("tree", "model"),
     shell:
         "diffuselm sweep --model-record {input.model} {params.flags} "
         "--checkpoint {params.checkpoint} --threads {params.threads} --out {output.answers} > {log} 2>&1"
@@ -109,6 +109,6 @@ rule biographies_of_run:
     conda:
         ENVIRONMENT
     params:
-        code=fingerprint("stages.biographies"),
+        code=fingerprint("measure"),
     shell:
         "diffuselm biographies --samples {input} --out {output.table} > {log} 2>&1"

@@ -25,7 +25,7 @@ if "ranges" in PLAN.task_files:
             ENVIRONMENT
         params:
             flags=ranges_flags,
-            code=fingerprint("stages.ranges"),
+            code=fingerprint("tasks/ranges"),
         shell:
             "diffuselm ranges {params.flags} --out {output} > {log} 2>&1"
 
@@ -43,7 +43,7 @@ rule targets_of_task:
     params:
         task=task_flag,
         seed=CONFIG.seed,
-        code=fingerprint("stages.targets"),
+        code=fingerprint("tasks"),
     shell:
         "diffuselm targets --task {params.task:q} --natural {input.natural} --seed {params.seed} "
         "--out {output} > {log} 2>&1"

@@ -36,7 +36,7 @@ rule tune_adapter:
         seconds=checkpoint_seconds,
         checkpoint="results/checkpoints/tune/{model}/{run}.safetensors",
         folder=subpath(output[0], parent=True),
-        code=fingerprint("stages.tune"),
+        code=fingerprint("tree", "model", "tuning"),
     shell:
         "diffuselm tune --model-record {input.model} {params.flags} "
         "--checkpoint {params.checkpoint} --checkpoint-seconds {params.seconds} "

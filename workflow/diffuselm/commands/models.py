@@ -113,7 +113,7 @@ def shown(
     paper_model: Annotated[str | None, typer.Option(help="Its counterpart in the paper.")] = None,
 ) -> None:
     """Record how tables and figures show a model: nothing that its results depend on."""
-    from diffuselm.provenance import write_json
+    from diffuselm.files.provenance import write_json
 
     shown = {"model": name, "stand_in": stand_in, "paper_model": paper_model}
     write_json(out, {**shown, "baseline": baseline})
@@ -176,7 +176,7 @@ def tune(
     """Train one LoRA adapter."""
     set_threads(threads)
     from diffuselm.stages.tune import run
-    from diffuselm.tune import Hyperparameters
+    from diffuselm.tuning.loop import Hyperparameters
 
     run(
         model_record=model_record,

@@ -70,7 +70,7 @@ def mt_bench_judge(
     key_env: Annotated[str | None, typer.Option(help="NAME of the key's variable.")] = None,
 ) -> None:
     """Ask a judge for verdicts on the answers of one model and tuning."""
-    from diffuselm.judge import Judge
+    from diffuselm.measure.judge import Judge
     from diffuselm.stages.mt_bench_judge import run
 
     judge = Judge(url=url, model=model, key_env=key_env, repeats=repeats, cache=cache)

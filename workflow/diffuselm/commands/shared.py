@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from diffuselm.errors import InputError
-from diffuselm.prompt_files import task_name
+from diffuselm.tasks.prompt_files import task_name
 
 app = typer.Typer(
     add_completion=False,

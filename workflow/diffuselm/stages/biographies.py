@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from diffuselm import contracts
-from diffuselm.biographies import dataset, write_dataset
 from diffuselm.errors import InputError
-from diffuselm.tasks import task_of
+from diffuselm.files import contracts
+from diffuselm.measure.biographies import dataset, write_dataset
+from diffuselm.tasks.tasks import task_of
 
 
 def run(*, samples: Path, out: Path) -> None:

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from diffuselm.biography_tables import render_biography_tables
-from diffuselm.tasks import load_task
+from diffuselm.paper.biography_tables import render_biography_tables
+from diffuselm.tasks.tasks import load_task
 
 
 def run(

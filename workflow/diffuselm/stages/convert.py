@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from diffuselm.conversion import convert
-from diffuselm.provenance import file_hash, write_json
+from diffuselm.files.provenance import file_hash, write_json
+from diffuselm.model.conversion import convert
 
 
 def run(*, name: str, gguf: Path, folder: Path, out: Path) -> None:

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from diffuselm.errors import InputError
-from diffuselm.hub import download
-from diffuselm.provenance import write_json
+from diffuselm.files.provenance import write_json
+from diffuselm.model.hub import download
 
 
 def run(*, name: str, repo: str, revision: str, out: Path) -> None:

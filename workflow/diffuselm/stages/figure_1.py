@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from diffuselm.figure_1 import render_figure_1
+from diffuselm.paper.figure_1 import render_figure_1
 
 
 def run(

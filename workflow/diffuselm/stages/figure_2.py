@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from diffuselm.figure_2 import render_figure_2
+from diffuselm.paper.figure_2 import render_figure_2
 
 
 def run(*, metrics: Path, records: Sequence[Path], out: Path) -> None:

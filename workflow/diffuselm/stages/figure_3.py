@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from diffuselm.figure_3 import render_figure_3
+from diffuselm.paper.figure_3 import render_figure_3
 
 
 def run(*, metrics: Path, records: Sequence[Path], out: Path) -> None:

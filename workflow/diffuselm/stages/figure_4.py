@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from diffuselm.figure_4 import render_figure_4
+from diffuselm.paper.figure_4 import render_figure_4
 
 
 def run(*, metrics: Path, records: Sequence[Path], out: Path) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from diffuselm.figure_5 import render_figure_5
+from diffuselm.paper.figure_5 import render_figure_5
 
 
 def run(*, biographies: Sequence[Path], records: Sequence[Path], out: Path) -> None:

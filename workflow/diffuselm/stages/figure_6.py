@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from diffuselm.figure_6 import render_figure_6
+from diffuselm.paper.figure_6 import render_figure_6
 
 
 def run(*, metrics: Path, records: Sequence[Path], out: Path) -> None:

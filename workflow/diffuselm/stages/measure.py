@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from diffuselm import contracts
-from diffuselm.biography_metrics import measure_biographies
-from diffuselm.metrics import measure
-from diffuselm.provenance import read_json
-from diffuselm.runs import HELD, is_held, split_run
+from diffuselm.files import contracts
+from diffuselm.files.provenance import read_json
+from diffuselm.files.runs import HELD, is_held, split_run
+from diffuselm.measure.biography_metrics import measure_biographies
+from diffuselm.measure.metrics import measure
 
 
 def run(

@@ -7,12 +7,12 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, PreTrainedModel
 
-from diffuselm import contracts
-from diffuselm.chat import NO_CLOCK, ChatFormat
 from diffuselm.errors import InputError
-from diffuselm.model_card import merged_card
-from diffuselm.models import load_adapter, load_chat_format, load_model
-from diffuselm.provenance import read_json
+from diffuselm.files import contracts
+from diffuselm.files.provenance import read_json
+from diffuselm.model.chat import NO_CLOCK, ChatFormat
+from diffuselm.model.opening import load_adapter, load_chat_format, load_model
+from diffuselm.paper.model_card import merged_card
 
 
 def run(*, model_record: Path, adapter: Path, out: Path) -> None:

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from diffuselm import contracts
-from diffuselm.metrics import NAMES, natural_rows
-from diffuselm.names import draw_reference
-from diffuselm.seeds import derive
-from diffuselm.tasks import NaturalNames, load_task, task_of
+from diffuselm.files import contracts
+from diffuselm.files.seeds import derive
+from diffuselm.measure.metrics import NAMES, natural_rows
+from diffuselm.tasks.names import draw_reference
+from diffuselm.tasks.tasks import NaturalNames, load_task, task_of
 
 NATURALLY_UNIFORM = "numbers"
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from diffuselm.errors import InputError
-from diffuselm.provenance import check_tokenizer_config, file_hash, read_json, write_json
+from diffuselm.files.provenance import check_tokenizer_config, file_hash, read_json, write_json
 
 
 def run(

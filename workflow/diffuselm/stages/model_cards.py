@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from diffuselm import contracts
-from diffuselm.comparison import ModelRecord, mean_over_seeds
 from diffuselm.errors import InputError
-from diffuselm.model_card import TunedPrompt, adapter_card
-from diffuselm.provenance import read_json
-from diffuselm.tasks import load_task
+from diffuselm.files import contracts
+from diffuselm.files.provenance import read_json
+from diffuselm.paper.comparison import ModelRecord, mean_over_seeds
+from diffuselm.paper.model_card import TunedPrompt, adapter_card
+from diffuselm.tasks.tasks import load_task
 
 WEIGHTS = "adapter_model.safetensors"
 

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from diffuselm import contracts
-from diffuselm.models import ADAPTER_FILES, open_model
-from diffuselm.mt_bench import ANSWERS, answer, read_questions
-from diffuselm.provenance import file_hash, run_record, write_json
-from diffuselm.seeds import derive
+from diffuselm.files import contracts
+from diffuselm.files.provenance import file_hash, run_record, write_json
+from diffuselm.files.seeds import derive
+from diffuselm.measure.mt_bench import ANSWERS, answer, read_questions
+from diffuselm.model.opening import ADAPTER_FILES, open_model
 
 
 def run(

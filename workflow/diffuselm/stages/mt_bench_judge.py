@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from diffuselm import contracts
-from diffuselm.judge import VERDICTS, Judge, grade, measure_verdicts
-from diffuselm.mt_bench import ANSWERS, read_questions
+from diffuselm.files import contracts
+from diffuselm.measure.judge import VERDICTS, Judge, grade, measure_verdicts
+from diffuselm.measure.mt_bench import ANSWERS, read_questions
 
 
 def run(

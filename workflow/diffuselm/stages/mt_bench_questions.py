@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from diffuselm.mt_bench import write_questions
+from diffuselm.measure.mt_bench import write_questions
 
 
 def run(*, source: str, sha256: str | None, out: Path) -> None:

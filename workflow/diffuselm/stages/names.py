@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from diffuselm.names import write_natural
-from diffuselm.provenance import file_hash, write_json
+from diffuselm.files.provenance import file_hash, write_json
+from diffuselm.tasks.names import write_natural
 
 
 def run(*, source: str, year: int, file: Path | None, archive: Path, out: Path) -> None:

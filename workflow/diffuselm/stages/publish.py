@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from diffuselm.contracts import BIOGRAPHIES, read_table, written_whole
 from diffuselm.errors import InputError
-from diffuselm.job_times import JobTime, read_job_times, seconds_on, waits_for
-from diffuselm.provenance import read_json
+from diffuselm.files.contracts import BIOGRAPHIES, read_table, written_whole
+from diffuselm.files.provenance import read_json
+from diffuselm.paper.job_times import JobTime, read_job_times, seconds_on, waits_for
 
 FILES = (
     "scorecard.md",

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from diffuselm.ranges import write_ranges
+from diffuselm.tasks.ranges import write_ranges
 
 
 def run(*, highs: Sequence[int], sizes: Sequence[int], versions: int, seed: int, out: Path) -> None:

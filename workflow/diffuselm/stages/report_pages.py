@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from diffuselm.report_pages import render_pages
+from diffuselm.paper.report_pages import render_pages
 
 
 def run(*, tables: Sequence[Path], out: Path) -> None:

@@ -11,26 +11,27 @@ from typing import Any
 
 import pyarrow as pa
 
-from diffuselm import contracts
-from diffuselm.chat import ChatFormat
-from diffuselm.encoding import EncodedPrompt, encode_prompts
 from diffuselm.errors import InputError
-from diffuselm.fingerprint import fingerprint
-from diffuselm.form import Form, asked_form
-from diffuselm.held_out import text_log_probs
-from diffuselm.models import ADAPTER_FILES, OpenModel, open_model
-from diffuselm.objective import choose_node_log_probs, packed_node_log_probs, score
-from diffuselm.paragraphs import read_paragraphs
-from diffuselm.parse import first_value, is_valid
+from diffuselm.files import contracts
+from diffuselm.files.provenance import content_hash, file_hash, run_record, write_json
+from diffuselm.files.resume import Parts
+from diffuselm.files.seeds import derive
+from diffuselm.model.answers import first_value, is_valid
+from diffuselm.model.asked_form import asked_form
+from diffuselm.model.chat import ChatFormat
+from diffuselm.model.encoding import EncodedPrompt, encode_prompts
+from diffuselm.model.held_out import text_log_probs
+from diffuselm.model.opening import ADAPTER_FILES, OpenModel, open_model
+from diffuselm.plan.fingerprint import fingerprint
 from diffuselm.progress import progress
-from diffuselm.prompt_files import task_inputs, task_name
-from diffuselm.provenance import content_hash, file_hash, run_record, write_json
-from diffuselm.resume import Parts
-from diffuselm.sample import Draw, sample
-from diffuselm.sample_long import sample_long
-from diffuselm.seeds import derive
-from diffuselm.tasks import task_of
-from diffuselm.token_budget import TokenBudget, tokens_that_fit
+from diffuselm.tasks.paragraphs import read_paragraphs
+from diffuselm.tasks.prompt_files import task_inputs, task_name
+from diffuselm.tasks.tasks import task_of
+from diffuselm.tree.form import Form
+from diffuselm.tree.long_sampling import sample_long
+from diffuselm.tree.objective import choose_node_log_probs, packed_node_log_probs, score
+from diffuselm.tree.sampling import Draw, sample
+from diffuselm.tree.token_budget import TokenBudget, tokens_that_fit
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def run(
     }
     opened = open_model(model_record, adapter)
     files = [file_hash(file) for file in (*targets, *chain(*map(task_inputs, tasks)))]
-    key = content_hash([described, opened.identity, files, seed, fingerprint("stages.sample")])
+    key = content_hash([described, opened.identity, files, seed, fingerprint("tree", "model")])
     with Parts(checkpoint, key) as parts:
         prompts = encode_prompts(opened.chat, tasks, targets, [])
         _check_limits(prompts, settings)

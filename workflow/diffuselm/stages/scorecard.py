@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from diffuselm.scorecard import render_scorecard
+from diffuselm.paper.scorecard import render_scorecard
 
 
 def run(

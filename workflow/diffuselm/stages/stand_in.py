@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from diffuselm.standin.build import build_stand_in
+from diffuselm.stand_in.build import build_stand_in
 
 
 def run(

@@ -7,19 +7,19 @@ from typing import Any
 
 import pyarrow as pa
 
-from diffuselm import contracts
-from diffuselm.encoding import EncodedPrompt, encode_prompts
-from diffuselm.fingerprint import fingerprint
-from diffuselm.models import ADAPTER_FILES, open_model
+from diffuselm.files import contracts
+from diffuselm.files.provenance import content_hash, file_hash, run_record, write_json
+from diffuselm.files.resume import Parts
+from diffuselm.files.seeds import derive
+from diffuselm.model.encoding import EncodedPrompt, encode_prompts
+from diffuselm.model.opening import ADAPTER_FILES, open_model
+from diffuselm.plan.fingerprint import fingerprint
 from diffuselm.progress import progress
-from diffuselm.prompt_files import task_inputs
-from diffuselm.provenance import content_hash, file_hash, run_record, write_json
-from diffuselm.resume import Parts
-from diffuselm.sample_long import sample_long
-from diffuselm.seeds import derive
 from diffuselm.stages.sample import sample_rows
-from diffuselm.tasks import task_of
-from diffuselm.token_budget import TokenBudget, tokens_that_fit
+from diffuselm.tasks.prompt_files import task_inputs
+from diffuselm.tasks.tasks import task_of
+from diffuselm.tree.long_sampling import sample_long
+from diffuselm.tree.token_budget import TokenBudget, tokens_that_fit
 
 
 def run(
@@ -72,7 +72,7 @@ def run(
             yield {"temperature": temperature, **row}
 
     files = [file_hash(file) for file in (*targets, *chain(*map(task_inputs, tasks)))]
-    key = content_hash([settings, opened.identity, files, seed, fingerprint("stages.sweep")])
+    key = content_hash([settings, opened.identity, files, seed, fingerprint("tree", "model")])
     with Parts(checkpoint, key) as parts:
         done = [
             parts.table(

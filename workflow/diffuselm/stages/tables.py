@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from diffuselm.errors import InputError
-from diffuselm.provenance import read_json
-from diffuselm.tables import render_tables
+from diffuselm.files.provenance import read_json
+from diffuselm.paper.diversity_tables import render_tables
 
 
 def run(*, metrics: Path, records: Sequence[Path], published: Path, names: Path, out: Path) -> None:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from diffuselm.tasks import write_targets
+from diffuselm.tasks.tasks import write_targets
 
 
 def run(*, task: Path, natural: Path | None, seed: int, out: Path) -> None:

@@ -8,15 +8,15 @@ from typing import Any
 
 from peft import PeftModel
 
-from diffuselm import contracts
-from diffuselm.encoding import encode_prompts
-from diffuselm.fingerprint import fingerprint
-from diffuselm.models import ADAPTER_FILES, open_model
-from diffuselm.prompt_files import task_inputs
-from diffuselm.provenance import content_hash, file_hash, run_record, write_json
-from diffuselm.resume import only_one
-from diffuselm.seeds import derive
-from diffuselm.tune import Hyperparameters, tune
+from diffuselm.files import contracts
+from diffuselm.files.provenance import content_hash, file_hash, run_record, write_json
+from diffuselm.files.resume import only_one
+from diffuselm.files.seeds import derive
+from diffuselm.model.encoding import encode_prompts
+from diffuselm.model.opening import ADAPTER_FILES, open_model
+from diffuselm.plan.fingerprint import fingerprint
+from diffuselm.tasks.prompt_files import task_inputs
+from diffuselm.tuning.loop import Hyperparameters, tune
 
 
 def run(
@@ -57,7 +57,9 @@ def run(
             derive(seed, "tune", opened.name, tuning),
             start,
             checkpoint=checkpoint,
-            key=content_hash([described, opened.identity, files, seed, fingerprint("stages.tune")]),
+            key=content_hash(
+                [described, opened.identity, files, seed, fingerprint("tree", "model", "tuning")]
+            ),
             every=checkpoint_seconds,
         )
         made = run_record(

@@ -1,0 +1,355 @@
+"""The config: unknown keys and unfit values are refused in one line, before any job."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from diffuselm.config.settings import PAPER_TASKS, PAPER_TUNINGS, Config, read_config
+from diffuselm.errors import InputError
+from diffuselm.plan.plan import make_plan
+
+ROOT = Path(__file__).parents[2]
+MODELS = {"some-model": {"path": "resources/models/tiny-llama"}}
+
+
+SIX = [f"resources/tasks/{task}.yaml" for task in PAPER_TASKS]
+BIOGRAPHIES = "resources/tasks/biographies.yaml"
+JUDGE = {"url": "http://localhost:8000/v1", "model": "judge-1"}
+MT_BENCH = {"questions": "https://example.org/question.jsonl", "judge": JUDGE}
+
+
+def judged(**changes):
+    return {"mt_bench": {**MT_BENCH, "judge": {**JUDGE, **changes}}}
+
+
+def plan(**settings):
+    return make_plan(read_config({"models": MODELS, **settings}, "c.yaml"), "c.yaml")
+
+
+@pytest.fixture(autouse=True)
+def in_the_project(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+
+def test_the_default_config_is_valid():
+    config = read_config(yaml.safe_load((ROOT / "config.yaml").read_text()), "config.yaml")
+    assert list(config.models) == ["tiny-gemma", "tiny-llama", "tiny-mistral"]
+    assert all(model.stand_in for model in config.models.values())
+
+
+def test_the_method_is_the_default():
+    tune = Config(models=MODELS).tune
+    assert (tune.rank, tune.alpha, tune.dropout) == (4, 8, 0)
+    assert (tune.learning_rate, tune.eps, tune.max_grad_norm, tune.passes) == (5e-5, 1e-5, 1, 50)
+    assert tune.early_stop.ratio == 1.2
+    assert len(tune.target_modules) == 7
+
+
+def test_the_schema_in_the_repository_is_that_of_the_config():
+    written = json.loads((ROOT / "workflow/schemas/config.schema.json").read_text())
+    assert written == Config.model_json_schema()
+
+
+def test_every_setting_is_described():
+    def settings(schema):
+        for part in (schema, *schema.get("$defs", {}).values()):
+            yield from part.get("properties", {}).items()
+
+    undescribed = [
+        name
+        for name, setting in settings(Config.model_json_schema())
+        if "description" not in setting and "$ref" not in setting
+    ]
+    assert undescribed == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        ({"modles": {}}, "modles: unknown key"),
+        ({"models": {}}, "models: found {}"),
+        ({"models": {"a": {}}}, "models.a: path is None, hub is None and gguf is None"),
+        ({"models": {"a": {"gguf": "x.gguf"}}}, "models.a.gguf: no file x.gguf; expected a GGUF"),
+        ({"models": {"a": {"package": "b"}}}, "models.a: path is None, hub is None and gguf is"),
+        ({"models": {"a": {"path": "x", "package": "b"}}}, "models.a: gguf: missing; expected"),
+        ({"models": {"a b": {"path": "x"}}}, "models.a b: found 'a b'"),
+        ({"models": {"natural": {"path": "x"}}}, "models: 'natural' is taken"),
+        ({"models": {"a": {"path": "x", "dtype": "int8"}}}, "models.a.dtype: found 'int8'"),
+        ({"models": {"a": {"path": "x", "paper_model": "gpt"}}}, "models.a.paper_model"),
+        ({"models": {"a": {"path": "x"}}}, "models.a.path: no x/config.json"),
+        (
+            {"names": {"source": "file", "file": "no.zip"}},
+            "names.file: no file no.zip; expected names.zip or yobYYYY.txt",
+        ),
+        ({"seed": -1}, "seed: found -1"),
+        ({"seed": "one"}, "seed: found 'one'"),
+        ({"tasks": []}, "tasks: found []"),
+        ({"tasks": ["a/x.yaml", "b/x.yaml"]}, "tasks: 'x' appears twice"),
+        ({"tasks": ["resources/tasks/nowhere.yaml"]}, "resources/tasks/nowhere.yaml"),
+        ({"leave_one_out": ["pets", "dates"]}, "leave_one_out: unknown task 'pets'"),
+        ({"leave_one_out": ["dates"]}, "leave_one_out: found ['dates']; expected none, or two"),
+        ({"leave_one_out": ["dates", "dates"]}, "leave_one_out: found ['dates', 'dates']"),
+        ({"tunings": {"all": ["numbers/1-10"]}}, "tunings: 'all' is taken"),
+        ({"tunings": {"only-me": ["numbers/1-10"]}}, "tunings: 'only-me' is taken"),
+        ({"tunings": {"mine": ["numbers/1-11"]}}, "tunings.mine: unknown prompt 'numbers/1-11'"),
+        ({"tunings": {"mine": []}}, "tunings.mine: found []"),
+        ({"tune": {"learning_rate": 0}}, "tune.learning_rate: found 0"),
+        ({"tune": {"learning_rate": float("inf")}}, "tune.learning_rate: found inf"),
+        ({"tune": {"passes": 0}}, "tune.passes: found 0"),
+        ({"tune": {"passes_of": {"rng-11": 3}}}, "tune.passes_of: unknown tuning 'rng-11'"),
+        ({"tune": {"early_stop": {"tunings": ["x"]}}}, "tune.early_stop.tunings: unknown tuning"),
+        ({"tune": {"early_stop": {"ratio": -1}}}, "tune.early_stop.ratio: found -1"),
+        ({"sample": {"draws": 1}}, "sample.draws: found 1"),
+        ({"sample": {"temperature": 2}}, "sample.temperature: unknown key"),
+        ({"names": {"source": "census"}}, "names.source: found 'census'"),
+        ({"names": {"source": "file"}}, "names: source is 'file' and file is None"),
+        ({"names": {"year": 1492}}, "names.year: found 1492"),
+        ({"ranges": {"highs": []}}, "ranges.highs: found []"),
+        ({"ranges": {"highs": [1]}}, "ranges.highs.0: found 1"),
+        ({"ranges": {"highs": [100_001]}}, "ranges.highs.0: found 100001"),
+        ({"ranges": {"sizes": [10, 1]}}, "ranges.sizes.1: found 1"),
+        ({"ranges": {"versions": 1}}, "ranges.versions: found 1"),
+        ({"ranges": {"lows": [1]}}, "ranges.lows: unknown key"),
+        ({"temperatures": [0]}, "temperatures.0: found 0"),
+        ({"temperatures": [2, float("inf")]}, "temperatures.1: found inf"),
+        ({"temperatures": 2}, "temperatures: found 2"),
+        ({"knowledge": "knowledge.yaml"}, "knowledge.yaml: no such file; expected a YAML file"),
+        (
+            {"knowledge": "facts.yaml"},
+            "knowledge: found facts.yaml; expected a file knowledge.yaml",
+        ),
+        ({"held_out_text": "no.txt"}, "no.txt: not readable as UTF-8 text"),
+        ({"tasks": ["own/ranges.yaml"]}, "tasks: 'ranges' is taken"),
+        ({"tasks": ["own/knowledge.yaml"]}, "tasks: 'knowledge' is taken"),
+        ({"tasks": ["own/text.yaml"]}, "tasks: 'text' is taken"),
+        ({"tasks": ["own/adapter.yaml"]}, "tasks: 'adapter' is taken"),
+        ({"tasks": ["own/mt-bench.yaml"]}, "tasks: 'mt-bench' is taken"),
+        (
+            {"tasks": [*SIX, BIOGRAPHIES], "leave_one_out": ["names", "biographies"]},
+            "leave_one_out: found 'biographies'; expected tasks of one value",
+        ),
+        ({"tunings": {"biographies": ["numbers/1-10"]}}, "tunings: 'biographies' is taken"),
+        ({"mt_bench": {"judge": JUDGE}}, "mt_bench.questions: missing; expected it"),
+        ({"mt_bench": {"questions": "q.jsonl"}}, "mt_bench.judge: missing; expected it"),
+        ({"mt_bench": {**MT_BENCH, "questions": ""}}, "mt_bench.questions: found ''"),
+        ({"mt_bench": {**MT_BENCH, "sha256": "abc"}}, "mt_bench.sha256: found 'abc'"),
+        ({"mt_bench": {**MT_BENCH, "max_tokens": 0}}, "mt_bench.max_tokens: found 0"),
+        ({"mt_bench": {**MT_BENCH, "api_key": "x"}}, "mt_bench.api_key: unknown key"),
+        (judged(model=""), "mt_bench.judge.model: expected at least 1 character"),
+        (judged(repeats=0), "mt_bench.judge.repeats: expected greater than or equal to 1"),
+        (
+            {"mt_bench": {**MT_BENCH, "questions": "no.jsonl"}},
+            "mt_bench.questions: no file no.jsonl",
+        ),
+        ({"temperatures": [2, 2.0000001]}, "temperatures: found 2, 2; expected distinct ones"),
+        ({"temperatures": [1e6]}, "temperatures: found 1e+06; expected distinct ones"),
+        ({"sample": {"max_tokens_of": {"x": 9}}}, "sample.max_tokens_of: unknown task 'x'"),
+        (
+            {"tune": {"learning_rate_of": {"x": 0.1}}},
+            "tune.learning_rate_of: unknown tuning 'x'",
+        ),
+        (judged(url="file:///tmp"), "mt_bench.judge: url: expected http(s)://host/path"),
+    ],
+)
+def test_an_unfit_config_is_one_line_that_names_the_key(settings, line):
+    with pytest.raises(InputError) as error:
+        plan(**settings)
+    message = str(error.value)
+    assert line in message
+    assert "\n" not in message
+
+
+def test_the_paper_has_sixteen_tunings_of_26_prompts_and_one_of_biographies():
+    tuned_on = plan().tuned_on
+    tasks = ("names", "countries", "fruits", "dates", "numbers", "occupations")
+    assert list(tuned_on) == [
+        "rng-10",
+        "rng-100",
+        "rng-both",
+        *(f"only-{task}" for task in tasks),
+        *(f"without-{task}" for task in tasks),
+        "all",
+        "biographies",
+    ]
+    assert len(tuned_on["all"]) == 26
+    for task in tasks:
+        assert sorted(tuned_on[f"only-{task}"] + tuned_on[f"without-{task}"]) == sorted(
+            tuned_on["all"]
+        )
+    assert tuned_on["rng-both"] == ["numbers/1-10", "numbers/1-100"]
+
+
+def test_every_tuning_is_measured_where_a_table_compares_it():
+    paper = plan(tasks=SIX)
+
+    def measured(tuning):
+        return list(paper.measured("some-model", tuning))
+
+    assert measured("only-dates") == ["dates", "knowledge"]
+    assert measured("without-dates") == ["dates", "knowledge"]
+    for tuning in PAPER_TUNINGS:
+        assert measured(tuning) == ["numbers", "ranges", "knowledge"]
+    assert measured("base") == [*PAPER_TASKS, "ranges", "knowledge"]
+    assert measured("all") == [*PAPER_TASKS, "knowledge"]
+    assert measured("held") == [*PAPER_TASKS]
+    assert set(paper.task_files) == {*PAPER_TASKS, "ranges", "knowledge"}
+
+
+def test_answers_are_drawn_only_where_a_result_needs_them():
+    paper = plan(tasks=SIX)
+    for tuning in paper.tunings("some-model"):
+        drawn = paper.measured("some-model", tuning)
+        checked = 100 if tuning in ("base", "all") else 0
+        assert drawn == {
+            task: {"ranges": 500, "knowledge": checked}.get(task, 1000) for task in drawn
+        }
+    few = plan(tasks=SIX, sample={"draws": 20}).measured("some-model", "base")
+    assert few["knowledge"] == few["names"] == few["ranges"] == 20
+    some = plan(tasks=SIX, sample={"draws_of": {"knowledge": 7}}).measured("some-model", "base")
+    assert (some["knowledge"], some["ranges"]) == (7, 500)
+
+
+def test_a_model_that_does_not_keep_the_form_is_compared_with_one_that_was_taught_it():
+    taught = plan(baseline="form")
+    tunings = taught.tunings("some-model")
+    assert tunings[:5] == ["base", "held", "held-all", "held-biographies", "form"]
+    ids = taught.tuned_on["form"]
+    assert ids
+    assert {id.partition("/")[0] for id in ids} == {"form"}
+    assert not set(ids) & {id for t, ids in taught.tuned_on.items() for id in ids if t != "form"}
+
+    def drawn(tuning):
+        return taught.measured("some-model", tuning)
+
+    assert drawn("form") == {
+        **dict.fromkeys(PAPER_TASKS, 1000), "ranges": 500, "knowledge": 100
+    }  # fmt: skip
+    # Raw answers only tell their rate.
+    assert set(drawn("base").values()) == {100}
+    assert drawn("all")["biographies"] == drawn("biographies")["biographies"] == 100
+    for tuning in ("held", "held-all", "held-biographies"):
+        assert drawn(tuning)["biographies"] == 1000
+    assert [taught.adapter_of(t) for t in ("base", "held", "held-all", "all", "form")] == [
+        None, None, "all", "all", "form"
+    ]  # fmt: skip
+
+
+def test_a_baseline_may_be_that_of_one_model_alone():
+    models = {
+        "taught": {"path": "resources/models/tiny-llama", "baseline": "form"},
+        "other": {"path": "resources/models/tiny-gemma"},
+    }
+    both = plan(models=models)
+    assert [both.baseline(model) for model in models] == ["form", "base"]
+    assert "form" in both.tunings("taught")
+    assert not {"form", "held-all"} & set(both.tunings("other"))
+    assert "held" in both.tunings("other")
+
+
+def test_what_is_null_is_not_measured():
+    bare = plan(tasks=SIX, ranges=None, knowledge=None)
+    assert set(bare.task_files) == set(PAPER_TASKS)
+    assert list(bare.measured("some-model", "rng-10")) == ["numbers"]
+    assert list(bare.measured("some-model", "base")) == list(PAPER_TASKS)
+
+
+def test_ranges_are_measured_only_where_a_tuning_on_numbers_is():
+    assert "ranges" not in plan(tunings={"mine": ["numbers/1-10"]}).task_files
+    assert "ranges" not in plan(tasks=["resources/tasks/names.yaml"]).task_files
+
+
+def test_the_sweep_of_temperatures_asks_section_4_s_prompts():
+    assert plan().swept == ["names/english", "numbers/1-10"]
+    assert plan(tasks=["resources/tasks/names.yaml"]).swept == ["names/english"]
+    assert plan(temperatures=[]).swept == []
+
+
+def test_biographies_are_tuned_from_all_and_left_out_of_it():
+    """Section 6.1; of the other tunings, only base and `all` write biographies."""
+    whole = plan(tasks=[*SIX, BIOGRAPHIES])
+    six = plan(tasks=SIX)
+    assert {t: p for t, p in whole.tuned_on.items() if t != "biographies"} == six.tuned_on
+    assert whole.tuned_on["biographies"] == ["biographies/sketch"]
+    assert whole.biographies("some-model") == ["base", "all", "biographies"]
+    assert {t: whole.starts_from(t) for t in whole.tuned_on if whole.starts_from(t)} == {
+        "biographies": "all"
+    }
+    assert six.biographies("some-model") == []
+
+
+def test_biographies_alone_are_tuned_from_nothing():
+    alone = plan(tasks=[BIOGRAPHIES])
+    assert list(alone.tuned_on) == ["biographies"]
+    assert alone.starts_from("biographies") is None
+    assert alone.biographies("some-model") == ["base", "biographies"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"url": "https://me:hunter2@host.example/v1"},
+        {"url": "https://host.example/v1?key=hunter2"},
+        {"url": "https://host.example/v1#hunter2"},
+        {"url": "hunter2"},
+        {"key_env": "hunter2"},
+        {"key_env": "sk-hunter2"},
+    ],
+)
+def test_a_secret_in_the_judge_s_settings_is_refused_and_not_shown(changes):
+    with pytest.raises(InputError, match=r"mt_bench\.judge: (url|key_env): expected") as error:
+        plan(**judged(**changes))
+    assert "hunter2" not in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_judge_s_key_is_named_by_its_environment_variable():
+    config = plan(**judged(key_env="JUDGE_API_KEY")).config
+    assert config.mt_bench.judge.key_env == "JUDGE_API_KEY"
+    assert config.mt_bench.judge.repeats == 3
+    assert plan().config.mt_bench is None
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"mt_bench": {**MT_BENCH, "questions": "https://me:s3cret@example.org/q.jsonl"}},
+        {"mt_bench": {**MT_BENCH, "judge": "s3cret"}},
+        judged(key_env=["s3cret"]),
+    ],
+)
+def test_what_may_be_a_secret_is_refused_and_not_shown(settings):
+    with pytest.raises(InputError, match="mt_bench") as error:
+        plan(**settings)
+    assert "s3cret" not in str(error.value)
+
+
+def test_a_task_says_how_long_its_answers_may_be_and_the_config_has_the_last_word(tmp_path):
+    dice = tmp_path / "dice.yaml"
+    dice.write_text("prompts: {d6: {text: Roll., targets: [1, 2, 3]}}")
+    tasks = [*SIX, BIOGRAPHIES, str(dice)]
+    longest = plan(tasks=tasks, sample={"max_tokens": 20, "max_tokens_of": {"names": 8}}).longest
+    assert [longest[t] for t in ("names", "dates", "biographies", "dice")] == [8, 20, 320, 20]
+
+
+def test_persons_belong_to_biographies_alone(tmp_path):
+    people = tmp_path / "people.yaml"
+    people.write_text("prompts: {one: {text: Someone., targets: {draw_from: persons}}}")
+    with pytest.raises(InputError, match="expected targets of biographies"):
+        plan(tasks=[str(people)])
+
+
+def test_a_further_task_leaves_the_other_tunings_alone(tmp_path):
+    dice = tmp_path / "dice.yaml"
+    dice.write_text("prompts: {d6: {text: Roll., targets: [1, 2, 3]}}")
+    paper = plan()
+    longer = plan(tasks=[*map(str, paper.config.tasks), str(dice)])
+    assert {t: p for t, p in longer.tuned_on.items() if t != "only-dice"} == paper.tuned_on
+    assert longer.tuned_on["only-dice"] == ["dice/d6"]
+
+
+def test_one_task_of_ones_own_is_enough(tmp_path):
+    dice = tmp_path / "dice.yaml"
+    dice.write_text("prompts: {d6: {text: Roll., targets: [1, 2, 3]}}")
+    assert list(plan(tasks=[str(dice)]).tuned_on) == ["only-dice"]

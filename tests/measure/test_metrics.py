@@ -1,0 +1,446 @@
+"""Each metric equals its definition in plain Python, and `measure` makes rows of them."""
+
+import math
+import statistics
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from diffuselm.errors import InputError
+from diffuselm.files.contracts import (
+    EXACT,
+    METRICS,
+    NATURAL,
+    SAMPLES,
+    TARGETS,
+    read_table,
+    write_table,
+)
+from diffuselm.measure import metrics
+from diffuselm.measure.intervals import coverage_interval, entropy_interval
+from diffuselm.stages import metrics as stage
+from diffuselm.tasks.tasks import write_targets
+
+close = {"rel": 1e-12, "abs": 1e-12}
+drawn = st.lists(st.sampled_from("abcdefg"), min_size=1, max_size=80)
+positive = st.floats(1e-6, 1.0)
+
+
+@st.composite
+def target_and_model(draw):
+    """p* that sums to 1 and a model that leaves some mass outside the targets."""
+    size = draw(st.integers(1, 12))
+    w = np.array(draw(st.lists(positive, min_size=size, max_size=size)))
+    p = np.array(draw(st.lists(positive, min_size=size, max_size=size)))
+    return w / w.sum(), p / p.sum() * draw(st.floats(0.01, 1.0))
+
+
+@given(drawn)
+def test_entropy_is_at_most_log_coverage(outcomes):
+    assert 0 <= metrics.entropy(outcomes) <= math.log(metrics.coverage(outcomes)) + 1e-12
+
+
+@given(drawn, st.randoms())
+def test_order_of_draws_does_not_matter(outcomes, rng):
+    other = outcomes.copy()
+    rng.shuffle(other)
+    assert metrics.coverage(other) == metrics.coverage(outcomes)
+    assert metrics.entropy(other) == metrics.entropy(outcomes)
+
+
+@given(drawn)
+def test_entropy_is_equation_3(outcomes):
+    n = len(outcomes)
+    shares = [outcomes.count(value) / n for value in set(outcomes)]
+    assert metrics.entropy(outcomes) == pytest.approx(
+        -sum(s * math.log(s) for s in shares), **close
+    )
+
+
+def test_an_answer_without_a_value_counts_by_its_text():
+    values = ["7", None, float("nan"), pd.NA, "7"]
+    texts = ["{7}", "seven", "seven", "Sure!", "{7} ok"]
+    assert metrics.outcomes(values, texts) == ["7", "seven", "seven", "Sure!", "7"]
+
+
+@given(target_and_model())
+def test_exact_metrics_are_their_definitions(pair):
+    w, p = pair
+    mass = sum(p)
+    kl = sum(a * math.log(a / b) for a, b in zip(w, p, strict=True))
+    apart = sum(abs(a - b) for a, b in zip(w, p, strict=True)) + max(1 - mass, 0)
+    entropy = -sum(b / mass * math.log(b / mass) for b in p)
+    assert metrics.kl(w, p) == pytest.approx(kl, **close)
+    assert metrics.tv(w, p) == pytest.approx(apart / 2, **close)
+    assert metrics.target_mass(p) == pytest.approx(mass, **close)
+    assert metrics.entropy_exact(p) == pytest.approx(entropy, **close)
+
+
+@given(target_and_model())
+def test_kl_and_tv_are_divergences(pair):
+    w, p = pair
+    assert metrics.kl(w, p) >= -1e-12
+    assert 0 <= metrics.tv(w, p) <= 1
+    assert metrics.kl(w, w) == pytest.approx(0, abs=1e-12)
+    assert metrics.tv(w, w) == pytest.approx(0, abs=1e-12)
+    assert metrics.tv(w, p) <= math.sqrt(max(metrics.kl(w, p), 0) / 2) + 1e-9  # Pinsker
+
+
+def test_a_model_off_all_targets_is_as_far_as_can_be():
+    assert metrics.kl([0.5, 0.5], [1.0, 0.0]) == math.inf
+    assert metrics.tv([0.5, 0.5], [0.0, 0.0]) == 1
+    assert math.isnan(metrics.entropy_exact([0.0, 0.0]))
+    assert metrics.entropy_exact([0.01, 0.01]) == pytest.approx(math.log(2), **close)
+
+
+ANSWERS = {
+    "numbers/a": [("{1}", "1"), ("{1}", "1"), ("{2}", "2"), ("two", None), ("{9} ok", "9")],
+    "numbers/b": [("{3}", "3"), ("{3}", "3"), ("{4}", "4"), ("{4}", "4"), ("{5}", "5")],
+    "names/us": [("{Ada}", "Ada"), ("{Ada}", "Ada"), ("{Bo}", "Bo"), ("no", None), ("no", None)],
+}
+VALID = {"numbers/a": 3, "numbers/b": 5, "names/us": 3}
+
+
+def samples(seeds=(7,)):
+    rows = []
+    for seed in seeds:
+        for prompt, answers in ANSWERS.items():
+            for draw, (text, value) in enumerate(answers):
+                valid = draw < VALID[prompt]
+                logprob = -0.5 * (draw + 1) - 0.1 * (seed - 7)
+                rows.append((prompt, seed, draw, text, value, valid, logprob, False))
+    return pd.DataFrame(rows, columns=SAMPLES.names)
+
+
+def exact():
+    rows = [("numbers/a", "1", 0.3, 0.5), ("numbers/a", "2", 0.5, 0.5)]
+    rows += [("numbers/b", "3", 0.25, 0.5), ("numbers/b", "4", 0.5, 0.5)]
+    return pd.DataFrame(rows, columns=EXACT.names)
+
+
+def targets():
+    rows = [("numbers/a", "1", 0.5), ("numbers/a", "2", 0.5)]
+    rows += [("numbers/b", "3", 0.5), ("numbers/b", "4", 0.5), ("names/us", "Zed", 1.0)]
+    return pd.DataFrame(rows, columns=TARGETS.names)
+
+
+def natural(names=(("Ada", 0.01), ("Bo", 0.04), ("Zed", 0.95))):
+    rows = [(name, round(100 * share), share) for name, share in names]
+    return pd.DataFrame(rows, columns=NATURAL.names)
+
+
+def measured(s=None, e=None, t=None, births=None, seed=0, **ids):
+    s, e = samples() if s is None else s, exact() if e is None else e
+    t, births = targets() if t is None else t, natural() if births is None else births
+    return metrics.measure(s, e, t, births, model="tiny", tuning="all", seed=seed, **ids)
+
+
+def row(table, metric, prompt=None, task="numbers"):
+    where = table["prompt"].isna() if prompt is None else table["prompt"] == prompt
+    found = table[where & (table["metric"] == metric) & (table["task"] == task)]
+    assert len(found) == 1
+    return found.iloc[0]
+
+
+def test_metrics_of_samples_equal_plain_python():
+    table = measured()
+    shares = [0.4, 0.2, 0.2, 0.2]
+    expected = {
+        "coverage": 4,
+        "entropy": -sum(s * math.log(s) for s in shares),
+        "entropy_model": statistics.mean([0.5, 1.0, 1.5, 2.0, 2.5]),
+        "coverage_valid": 2,
+        "top_share": 2 / 5,
+        "valid_rate": 3 / 5,
+        "target_rate": 3 / 5,
+        "targets_covered": 2,
+    }
+    for metric, value in expected.items():
+        found = row(table, metric, "numbers/a")
+        assert found["value"] == pytest.approx(value, **close)
+        assert (found["n"], found["seed"], found["field"]) == (5, 7, "value")
+
+
+def test_intervals_of_samples_are_those_of_their_statistics():
+    table = measured()
+
+    def interval(metric):
+        return tuple(row(table, metric, "numbers/a")[["ci_low", "ci_high"]])
+
+    assert interval("coverage") == pytest.approx(coverage_interval([1, 1, 1, 2], 5))
+    assert interval("entropy") == pytest.approx(entropy_interval([1, 1, 1, 2]))
+    assert interval("coverage_valid") == pytest.approx(coverage_interval([1, 2], 5))
+    low, _ = coverage_interval([1, 2], 5)
+    assert interval("targets_covered") == pytest.approx((low, 2))  # no more than there are
+    wilson = stats.binomtest(3, 5).proportion_ci(0.95, method="wilson")
+    assert interval("valid_rate") == pytest.approx((wilson.low, wilson.high))
+    wilson = stats.binomtest(2, 5).proportion_ci(0.95, method="wilson")
+    assert interval("top_share") == pytest.approx((wilson.low, wilson.high))
+    x = [0.5, 1.0, 1.5, 2.0, 2.5]
+    expected = stats.t.interval(0.95, 4, loc=1.5, scale=stats.sem(x))
+    assert interval("entropy_model") == pytest.approx(expected)
+
+
+def test_exact_metrics_have_no_spread_and_count_targets():
+    found = row(measured(seed=3), "kl", "numbers/a")
+    assert found["value"] == pytest.approx(0.5 * math.log(0.5 / 0.3), **close)
+    assert found["value"] == found["ci_low"] == found["ci_high"]
+    assert (found["n"], found["seed"]) == (2, 3)
+    assert row(measured(), "tv", "numbers/a")["value"] == pytest.approx(0.2, **close)
+
+
+def test_a_task_row_is_the_mean_over_its_prompts():
+    table = measured(seed=7)
+    sampled = ["coverage", "entropy", "entropy_model", "valid_rate", "target_rate"]
+    for metric in [*sampled, "targets_covered", "kl"]:
+        one, other = (row(table, metric, f"numbers/{slug}") for slug in "ab")
+        mean = row(table, metric)
+        assert mean["value"] == pytest.approx((one["value"] + other["value"]) / 2, **close)
+        assert mean["n"] == one["n"] + other["n"]
+        down = math.hypot(one["value"] - one["ci_low"], other["value"] - other["ci_low"]) / 2
+        up = math.hypot(one["value"] - one["ci_high"], other["value"] - other["ci_high"]) / 2
+        assert mean["ci_low"] == pytest.approx(mean["value"] - down, **close)
+        assert mean["ci_high"] == pytest.approx(mean["value"] + up, **close)
+    names = table[(table["task"] == "names") & table["prompt"].isna()].set_index("metric")
+    single = table[table["prompt"] == "names/us"].set_index("metric")
+    assert names.loc["coverage", "value"] == single.loc["coverage", "value"] == 3
+    assert names.loc["target_rate", "value"] == names.loc["targets_covered", "value"] == 0
+
+
+def test_seeds_are_measured_apart():
+    table = measured(samples(seeds=(7, 8)))
+    found = table[(table["metric"] == "entropy_model") & (table["prompt"] == "numbers/a")]
+    assert found["seed"].tolist() == [7, 8]
+    assert found["value"].tolist() == pytest.approx([1.5, 1.6])
+    assert table[(table["metric"] == "coverage") & table["prompt"].isna()]["n"].max() == 10
+    assert table[table["metric"] == "kl"]["seed"].unique().tolist() == [0]
+
+
+def test_rows_do_not_depend_on_the_order_of_tables():
+    def shuffled(frame):
+        return frame.sample(frac=1, random_state=1)
+
+    again = measured(shuffled(samples()), shuffled(exact()), shuffled(targets()))
+    pd.testing.assert_frame_equal(again, measured(), check_exact=True)
+
+
+def test_rows_run_through_prompts_then_tasks_in_order_of_their_ids():
+    only_exact = exact().replace({"prompt": {"numbers/b": "dates/z"}})
+    rows = measured(e=only_exact, seed=7)[["task", "prompt"]].drop_duplicates()
+    prompts = ["dates/z", "names/us", "numbers/a", "numbers/b"]
+    assert rows["prompt"].dropna().tolist() == prompts
+    assert rows["prompt"].isna().tolist() == [False] * 4 + [True] * 3
+    assert rows["task"].tolist()[4:] == ["dates", "names", "numbers"]
+
+
+def test_rows_are_written_and_read_as_the_contract_says(tmp_path):
+    for name, frame, schema in [("s", samples(), SAMPLES), ("e", exact(), EXACT)]:
+        write_table(tmp_path / name, frame, schema)
+    s, e = (
+        read_table(tmp_path / name, schema).to_pandas()
+        for name, schema in (("s", SAMPLES), ("e", EXACT))
+    )
+    table = measured(s, e)
+    write_table(tmp_path / "m", table, METRICS)
+    written = read_table(tmp_path / "m", METRICS)
+    assert written.column("prompt").null_count == table["prompt"].isna().sum() > 0
+    expected = pa.Table.from_pandas(measured(), schema=METRICS, preserve_index=False)
+    assert written.equals(expected.replace_schema_metadata(None))
+
+
+def test_prompts_without_targets_have_no_target_metrics():
+    table = measured(e=exact().iloc[:0], t=targets().iloc[:0])
+    sampled = {"coverage", "entropy", "top_share", "entropy_model", "coverage_valid", "valid_rate"}
+    assert set(table["metric"]) == {*sampled, "natural_ratio"}
+    assert set(table.loc[table["task"] == "numbers", "metric"]) == sampled
+
+
+def test_targets_are_covered_by_any_value_on_them_valid_or_not():
+    """All of b's answers are valid, but 5 is no target; off a's targets are 9 and no value."""
+    found = row(measured(), "targets_covered", "numbers/b")
+    assert (found["value"], found["n"]) == (2, 5)
+    low, _ = coverage_interval([2, 2], 5)
+    assert tuple(found[["ci_low", "ci_high"]]) == pytest.approx((low, 2))  # both of its targets
+    rows = [("numbers/a", text, 0.25) for text in ("1", "9", "two", "8")]
+    table = measured(t=pd.DataFrame(rows, columns=TARGETS.names))
+    found = row(table, "targets_covered", "numbers/a")
+    assert (found["value"], found["n"]) == (2, 5)  # 9 in no valid answer; "two" is a mere text
+    low, high = coverage_interval([1, 2], 5)
+    assert tuple(found[["ci_low", "ci_high"]]) == pytest.approx((low, min(high, 4)))
+    assert row(table, "coverage_valid", "numbers/a")["value"] == 2
+    of_others = table[(table["prompt"] != "numbers/a") & table["prompt"].notna()]
+    assert not set(of_others["metric"]) & {"target_rate", "targets_covered"}
+
+
+def test_openings_of_biographies_are_no_targets_to_hit_or_cover():
+    life = samples().query("prompt == 'names/us'").assign(prompt="biographies/sketch")
+    openings = [("biographies/sketch", f"{{{name}}}\n", 0.5) for name in ("Ada", "Bo")]
+    opening = pd.DataFrame(openings, columns=TARGETS.names)
+    both = [
+        pd.concat(pair, ignore_index=True) for pair in ((samples(), life), (targets(), opening))
+    ]
+    table = measured(both[0], t=both[1])
+    lives = set(table.loc[table["task"] == "biographies", "metric"])
+    sampled = {"coverage", "entropy", "top_share", "entropy_model", "coverage_valid", "valid_rate"}
+    assert lives == sampled
+    others = table[table["task"] != "biographies"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(others, measured(), check_exact=True)
+
+
+@given(drawn)
+def test_top_share_is_that_of_the_commonest_outcome(outcomes):
+    table = metrics.natural_rows(outcomes, "names", "names/us", 0).set_index("metric")
+    top = max(map(outcomes.count, outcomes))
+    assert table.loc["top_share", "value"] == pytest.approx(top / len(outcomes), **close)
+
+
+def named(*values, prompt="names/us"):
+    """One answer each; None is one without a name."""
+    rows = [
+        (prompt, 7, draw, "no" if value is None else f"{{{value}}}", value, True, -1.0, False)
+        for draw, value in enumerate(values)
+    ]
+    return pd.DataFrame(rows, columns=SAMPLES.names)
+
+
+def test_natural_ratio_is_the_commonest_name_s_share_over_its_natural_one():
+    """Ada makes two of three names; the two answers without a name do not count."""
+    found = row(measured(), "natural_ratio", "names/us", "names")
+    assert found["value"] == pytest.approx(2 / 3 / 0.01, **close)
+    wilson = stats.binomtest(2, 3).proportion_ci(0.95, method="wilson")
+    ends = (wilson.low / 0.01, wilson.high / 0.01)
+    assert tuple(found[["ci_low", "ci_high"]]) == pytest.approx(ends)
+    assert (found["n"], found["seed"]) == (3, 7)
+    assert row(measured(), "natural_ratio", task="names")["value"] == found["value"]
+
+
+def test_natural_ratio_counts_names_also_where_most_answers_have_none():
+    found = row(measured(named(None, None, None, "Bo")), "natural_ratio", "names/us", "names")
+    assert (found["value"], found["n"]) == (pytest.approx(1 / 0.04, **close), 1)
+
+
+def test_of_equally_common_names_the_first_in_the_alphabet_has_the_natural_ratio():
+    found = row(
+        measured(named("Bo", "Bo", "Ada", "Zed", "Ada")), "natural_ratio", "names/us", "names"
+    )
+    assert found["value"] == pytest.approx(2 / 5 / 0.01, **close)  # of Bo: 2 / 5 / 0.04
+
+
+@pytest.mark.parametrize(
+    "values",
+    [("Abc", "Abc", "Bo"), ("Abc", "Bo"), (None, None)],
+    ids=["the commonest is no name", "nor is the first of equals", "no value"],
+)
+def test_no_natural_ratio_where_the_commonest_value_is_no_natural_name(values):
+    assert "natural_ratio" not in set(measured(named(*values))["metric"])
+    other = named("Bo", "Ada", "Bo", prompt="names/uk")
+    table = measured(pd.concat([named(*values), other], ignore_index=True))
+    ratios = table[table["metric"] == "natural_ratio"]
+    assert ratios["prompt"].dropna().tolist() == ["names/uk"]
+    assert ratios["prompt"].isna().sum() == 1  # the task's mean, over the prompts that have one
+    assert ratios["value"].tolist() == pytest.approx([2 / 3 / 0.04] * 2, **close)
+    assert ratios["n"].tolist() == [3, 3]
+
+
+def test_only_names_have_a_natural_ratio():
+    table = measured()
+    assert set(table.loc[table["metric"] == "natural_ratio", "task"]) == {"names"}
+    empty = NATURAL.empty_table().to_pandas()
+    others = table[table["metric"] != "natural_ratio"].reset_index(drop=True)
+    without = measured(births=empty)
+    without = without[without["metric"] != "natural_ratio"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(others, without, check_exact=True)
+
+
+def test_rows_bear_the_field_that_they_were_measured_under():
+    hot = measured(field="temperature 1.5")
+    assert set(hot["field"]) == {"temperature 1.5"}
+    pd.testing.assert_frame_equal(hot.assign(field="value"), measured(), check_exact=True)
+
+
+def test_one_sample_leaves_the_model_entropy_open():
+    found = row(measured(samples().iloc[:1], exact().iloc[:0]), "entropy_model", "numbers/a")
+    assert (found["value"], found["ci_low"], found["ci_high"]) == (0.5, 0, math.inf)
+
+
+def test_natural_rows_hold_coverage_entropy_and_top_share():
+    table = metrics.natural_rows(["Ada", "Bo", "Ada"], "names", "names/us", 5)
+    assert table.columns.tolist() == METRICS.names
+    assert table["metric"].tolist() == ["coverage", "entropy", "top_share"]
+    expected = [2, math.log(3) - 2 / 3 * math.log(2), 2 / 3]
+    assert table["value"].tolist() == pytest.approx(expected, **close)
+    assert set(table["model"]) == set(table["tuning"]) == {"natural"}
+    assert set(table["n"]) == {3}
+    with pytest.raises(InputError, match="names/us: no draws"):
+        metrics.natural_rows([], "names", "names/us", 5)
+
+
+@pytest.mark.parametrize(
+    ("frame", "column", "value", "message"),
+    [
+        ("samples", "logprob", math.nan, "numbers/a: logprob holds nan"),
+        ("samples", "logprob", 2.0, "numbers/a: logprob holds 2.0"),
+        ("samples", "prompt", "numbers", "prompt 'numbers'; expected an id"),
+        ("exact", "target", "2", "exact target '2' appears twice"),
+        ("exact", "weight", 0.7, "exact weight has least 0.5 and sum 1.2"),
+        ("exact", "probability", -0.1, "exact probability has least -0.1"),
+        ("exact", "probability", 0.6, "exact probability has least 0.5 and sum 1.1"),
+    ],
+)
+def test_tables_that_cannot_be_right_are_refused(frame, column, value, message):
+    tables = {"samples": samples(), "exact": exact()}
+    tables[frame].loc[0, column] = value
+    with pytest.raises(InputError, match=message):
+        measured(tables["samples"], tables["exact"])
+
+
+# References, by the stage `metrics`
+
+
+@pytest.fixture
+def references(tmp_path):
+    """Entropies of the natural references of a task's prompts, and their n."""
+
+    def of(task, prompts, draws=4000):
+        path, births = tmp_path / f"{task}.yaml", tmp_path / "natural.parquet"
+        texts = {slug: {"text": "Output {value}.", "targets": its} for slug, its in prompts.items()}
+        path.write_text(yaml.safe_dump({"prompts": texts}))
+        write_targets(path, None, 1, tmp_path / "targets.parquet")
+        write_table(births, natural().assign(count=1), NATURAL)
+        stage.run(
+            parts=[],
+            tasks=[path],
+            targets=[tmp_path / "targets.parquet"],
+            natural=births,
+            draws=draws,
+            seed=1,
+            out=tmp_path / "metrics.parquet",
+        )
+        rows = read_table(tmp_path / "metrics.parquet", METRICS).to_pandas()
+        assert set(rows["n"]) <= {draws}
+        return rows[rows["metric"] == "entropy"].set_index("prompt")["value"].to_dict()
+
+    return of
+
+
+WEIGHTED = {"1": 6, "2": 3, "3": 1}
+
+
+@pytest.mark.parametrize("task", ["numbers", "dice", "names"])
+def test_the_reference_of_a_weighted_prompt_is_its_target_distribution(references, task):
+    found = references(task, {"own": WEIGHTED})
+    assert found == {f"{task}/own": pytest.approx(stats.entropy(list(WEIGHTED.values())), abs=0.05)}
+
+
+def test_the_reference_of_an_even_prompt_is_uniform_for_numbers_and_births_for_names(references):
+    even = {"own": ["1", "2", "3"]}
+    assert references("numbers", even) == {"numbers/own": pytest.approx(math.log(3), abs=0.01)}
+    births = stats.entropy(natural()["probability"])
+    assert references("names", even) == {"names/own": pytest.approx(births, abs=0.05)}
+    assert references("dice", even | {"two": WEIGHTED}).keys() == {"dice/two"}

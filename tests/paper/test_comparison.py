@@ -1,0 +1,42 @@
+"""What our runs are compared with: the base model, or what stands for it."""
+
+import json
+
+import pytest
+
+from diffuselm.paper.comparison import ModelRecord, load_models
+
+FORM = ModelRecord(model="own", stand_in=False, paper_model=None, baseline="form")
+OWN = ModelRecord(model="own", stand_in=False, paper_model=None)
+
+
+@pytest.mark.parametrize(
+    ("tuning", "task", "instead"),
+    [
+        ("base", "names", "form"),
+        ("base", "ranges", "form"),
+        ("base", "knowledge", "form"),
+        ("base", "text", "base"),
+        ("base", "mt-bench", "base"),
+        ("all", "names", "all"),
+        ("without-names", "names", "without-names"),
+        ("base", "biographies", "held"),
+        ("all", "biographies", "held-all"),
+        ("biographies", "biographies", "held-biographies"),
+        ("method-beam", "biographies", "method-beam"),
+    ],
+)
+def test_the_form_taught_stands_for_a_base_that_does_not_keep_it(tuning, task, instead):
+    assert FORM.measured_tuning(tuning, task) == instead
+    assert OWN.measured_tuning(tuning, task) == tuning
+
+
+def test_a_record_names_its_baseline_and_base_goes_without_saying(tmp_path):
+    for name, extra in (("a", {}), ("b", {"baseline": "form"})):
+        record = {"model": name, "stand_in": False} | extra
+        (tmp_path / f"{name}.json").write_text(json.dumps(record))
+    found = load_models([tmp_path / "a.json", tmp_path / "b.json"])
+    assert [(one.baseline, one.baseline_label) for one in found] == [
+        ("base", "Baseline"),
+        ("form", "Form taught"),
+    ]

@@ -1,0 +1,192 @@
+"""The workflow on a config small enough to run it, kill it and run it again, and what it leaves."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+
+import psutil
+import yaml
+from test_workflow import checkout
+
+MODEL = "tiny-llama"
+CONFIG = {
+    "models": {
+        MODEL: {"path": f"resources/models/{MODEL}", "stand_in": True, "paper_model": "llama-2"}
+    },
+    "tasks": [f"resources/tasks/{task}.yaml" for task in ("names", "numbers")],
+    "leave_one_out": [],
+    "tunings": {},
+    "ranges": None,
+    "knowledge": None,
+    "held_out_text": None,
+    "temperatures": [],
+    "tune": {"learning_rate": 0.003, "passes": 8, "token_budget": 2048, "checkpoint_seconds": 0},
+    "sample": {"draws": 60},
+}
+# What the config gives to the same bytes, however often it was interrupted.
+EXACT_FILES = (
+    "metrics.parquet",
+    "scorecard.parquet",
+    "samples/*/*.parquet",
+    "exact/*/*.parquet",
+    "adapters/*/*/adapter_model.safetensors",
+    "tables/*",
+)
+LONGEST = 300  # seconds; beyond, something waits for ever
+
+
+class Invocation:
+    """One `snakemake` in a session of its own, which its jobs belong to."""
+
+    def __init__(self, folder: Path, *words: str) -> None:
+        handle, log = tempfile.mkstemp(prefix=f"{folder.name}.", suffix=".log", dir=folder.parent)
+        with os.fdopen(handle) as out:
+            self.main = subprocess.Popen(
+                [sys.executable, "-m", "snakemake", "--configfile", "small.yaml", *words],
+                cwd=folder,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"},
+                start_new_session=True,
+            )
+        self._log = Path(log)
+
+    @property
+    def said(self) -> str:
+        return self._log.read_text(encoding="utf-8")
+
+    @property
+    def started(self) -> list[str]:
+        """The rules of the jobs that it started."""
+        return re.findall(r"^(?:local)?rule (\w+):$", self.said, re.MULTILINE)
+
+    def processes(self) -> list[psutil.Process]:
+        """All of the session that live."""
+        return [p for p in psutil.process_iter() if _lives_in(p, self.main.pid)]
+
+    def jobs(self, stage: str | None = None) -> list[psutil.Process]:
+        """The stages at work, or those of one name."""
+        at_work = {process: _stage(process) for process in self.processes()}
+        return [p for p, its in at_work.items() if its and its == (stage or its)]
+
+    def until(self, happened: Callable[[], object]) -> bool:
+        """Wait for it; False where Snakemake ended first."""
+        while self.main.poll() is None:
+            if happened():
+                return True
+            time.sleep(0.005)
+        return False
+
+    def ends(self) -> int:
+        """Wait for Snakemake's exit code."""
+        return self.main.wait(LONGEST)
+
+    def kill(self) -> None:
+        """SIGKILL for the whole session at once."""
+        os.killpg(self.main.pid, signal.SIGKILL)
+        self.ends()
+
+    def wait_for_orphans(self) -> None:
+        """Wait for the jobs that outlive Snakemake."""
+        psutil.wait_procs(self.processes(), LONGEST)
+        assert not self.processes()
+
+
+@contextmanager
+def invocation(folder: Path, *words: str) -> Iterator[Invocation]:
+    """An invocation of which nothing lives on."""
+    run = Invocation(folder, *words)
+    try:
+        yield run
+    finally:
+        if run.processes():
+            run.kill()
+
+
+def snakemake(folder: Path, *words: str, fails: bool = False) -> Invocation:
+    """An invocation that ended by itself, well or not, as expected."""
+    with invocation(folder, *words) as run:
+        assert (run.ends() != 0) == fails, run.said
+        return run
+
+
+def new_folder(folder: Path) -> Path:
+    """A checkout with the small config."""
+    checkout(folder)
+    (folder / "small.yaml").write_text(yaml.safe_dump(CONFIG))
+    return folder
+
+
+_FOLDER = tempfile.TemporaryDirectory(prefix="undisturbed-")  # goes when Python ends
+
+
+@cache
+def undisturbed() -> Path:
+    """The folder of the run that nothing interrupts, the same for all tests; for reading."""
+    folder = new_folder(Path(_FOLDER.name) / "run")
+    snakemake(folder, "--cores", "2")
+    return folder
+
+
+def copy_of_undisturbed(folder: Path) -> Path:
+    return shutil.copytree(undisturbed(), folder, symlinks=True)
+
+
+def results(folder: Path, *patterns: str) -> dict[str, bytes]:
+    """The files in the results that match a pattern."""
+    top = folder / "results"
+    return {
+        path.relative_to(top).as_posix(): path.read_bytes()
+        for pattern in patterns
+        for path in top.glob(pattern)
+        if path.is_file()
+    }
+
+
+def same(folder: Path, *patterns: str) -> bool:
+    """Whether files are to the byte those of the undisturbed run."""
+    expected = results(undisturbed(), *patterns)
+    assert expected
+    return results(folder, *patterns) == expected
+
+
+def assert_whole(folder: Path) -> None:
+    """The results are those of the undisturbed run, with nothing missing, left over or to do."""
+    # Of a job that outlived Snakemake nobody took the time.
+    present, expected = (
+        {name for name in results(each, "**/*") if not name.startswith("benchmarks/")}
+        for each in (folder, undisturbed())
+    )
+    assert present == expected, present ^ expected
+    for pattern in EXACT_FILES:
+        assert same(folder, pattern), pattern
+    assert not [path for path in (folder / "results").rglob("*") if ".part" in path.name]
+    kept = results(folder, "checkpoints/**/*")
+    assert [name for name in kept if not name.endswith(".lock")] == []
+    assert "Nothing to be done" in snakemake(folder, "-n").said
+
+
+def _lives_in(process: psutil.Process, session: int) -> bool:
+    try:
+        return os.getsid(process.pid) == session and process.status() != psutil.STATUS_ZOMBIE
+    except (ProcessLookupError, psutil.NoSuchProcess):
+        return False
+
+
+def _stage(process: psutil.Process) -> str | None:
+    """The stage that a process is at: its Python, not a shell around it."""
+    try:
+        words = process.cmdline()
+    except psutil.NoSuchProcess:
+        return None
+    return next((stage for word, stage in pairwise(words) if word.endswith("/diffuselm")), None)

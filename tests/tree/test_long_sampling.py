@@ -1,0 +1,334 @@
+"""Sampling of long answers: the very answers of `sample`, over one prompt that all rows share."""
+
+import gc
+import weakref
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from test_sampling import END, PROMPT, SMALL, generated, next_log_probs, sequence_log_prob
+from transformers import BloomConfig, BloomForCausalLM, LlamaConfig, LlamaForCausalLM
+
+from diffuselm.model.opening import load_chat_format, load_model
+from diffuselm.tasks.tasks import load_task
+from diffuselm.tree import long_sampling as module
+from diffuselm.tree.long_sampling import sample_long
+from diffuselm.tree.sampling import sample
+
+ROOT = Path(__file__).parents[2]
+LENGTH = 12
+
+
+def draw(model, draws=150, *, by=sample_long, prompt=PROMPT, **changes):
+    settings = {"end_tokens": (END,), "max_tokens": LENGTH, "seed": 1, "token_budget": 4096}
+    return by(model, prompt, draws, **settings | changes)
+
+
+def budget_of(rows, max_tokens=LENGTH):
+    """The token budget that lets so many rows be read at once."""
+    return len(PROMPT) + rows * max_tokens
+
+
+def assert_same(ours, theirs):
+    """The same tokens and ends; log-probabilities but for rounding."""
+    assert [answer.tokens for answer in ours] == [answer.tokens for answer in theirs]
+    assert [answer.truncated for answer in ours] == [answer.truncated for answer in theirs]
+    found, expected = ([answer.log_prob for answer in answers] for answers in (ours, theirs))
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def read_rows(model):
+    """Rows of each later pass of one new token a row without a cache, as they come."""
+    rows = []
+
+    def look(_, args, kwargs):
+        if not kwargs["use_cache"] and "position_ids" in kwargs:
+            rows.append(len(kwargs["input_ids"]))
+
+    model.register_forward_pre_hook(look, with_kwargs=True)
+    return rows
+
+
+@pytest.mark.parametrize("name", ["Llama", "Gemma", "Mistral", "Qwen 2", "Qwen 3", "Phi-3"])
+@pytest.mark.parametrize("heads", [1, 2, 4])
+def test_answers_are_those_of_sample_with_the_same_seed(small_model, name, heads):
+    """With one head of keys for all, for each two, and for each one of four."""
+    model = small_model(name, **SMALL, num_key_value_heads=heads)
+    rows = read_rows(model)
+    ours = draw(model, token_budget=budget_of(40))
+    assert len(rows) > LENGTH  # not by the whole rows of `sample`
+    assert_same(ours, draw(model, by=sample))
+    assert len({answer.tokens for answer in ours}) > 50
+
+
+@pytest.mark.parametrize("name", ["tiny-gemma", "tiny-llama", "tiny-mistral"])
+def test_a_stand_in_s_answers_are_those_of_sample(name):
+    folder = ROOT / "resources/models" / name
+    model = load_model(folder, dtype="float32", device="cpu")
+    chat = load_chat_format(folder, model)
+    [biography] = load_task(ROOT / "resources/tasks/biographies.yaml")
+    same = {"prompt": chat.prompt_ids(biography.text), "end_tokens": chat.end_tokens}
+    assert_same(draw(model, 20, **same), draw(model, 20, by=sample, **same))
+
+
+@pytest.mark.parametrize("max_tokens", [2, 5, LENGTH])
+@pytest.mark.parametrize("rows", [1, 4, 5, 10, 40])
+def test_any_token_budget_gives_the_same_answers(small_model, rows, max_tokens):
+    """Rows are taken up and dropped at many different lengths."""
+    model = small_model("Llama", **SMALL)
+    expected = draw(model, by=sample, max_tokens=max_tokens)
+    budget = budget_of(rows, max_tokens)
+    assert_same(draw(model, max_tokens=max_tokens, token_budget=budget), expected)
+
+
+def test_a_budget_below_the_prompt_still_reads_a_row_at_a_time(small_model):
+    model = small_model("Llama", **SMALL)
+    rows = read_rows(model)
+    assert_same(draw(model, 30, token_budget=1), draw(model, 30, by=sample))
+    assert set(rows) == {1}
+
+
+@pytest.mark.parametrize("most", [2, 7, 20])
+def test_rows_keep_to_the_budget_and_none_is_read_for_nothing(small_model, most):
+    """A row whose answer ended takes up the next draw, so that only the last rows ever wait."""
+    model = small_model("Llama", **SMALL)
+    rows = read_rows(model)
+    answers = draw(model, 400, token_budget=budget_of(most))
+    steps = sum(len(answer.tokens) - 1 for answer in answers)
+    check, *passes = rows
+    assert check == 1
+    assert max(passes) <= most
+    assert steps <= sum(passes) <= steps + most * LENGTH / 2
+    assert len(passes) < 1.2 * steps / most + LENGTH
+
+
+def test_many_rows_that_ended_are_dropped(small_model):
+    """Where no draw waits, fewer than a quarter of the rows read are of ended answers."""
+    model = small_model("Llama", **SMALL)
+    rows = read_rows(model)
+    lengths = np.array([len(answer.tokens) for answer in draw(model, 300, end_tokens=(2, 5, 8))])
+    needed = [int((lengths > step).sum()) for step in range(1, LENGTH)]
+    assert needed[-1] < needed[0] / 4
+    assert all(need <= read < need * 4 / 3 + 1 for need, read in zip(needed, rows[1:], strict=True))
+
+
+@pytest.fixture(scope="module")
+def pair():
+    """4,000 short answers of `sample_long` and of `generate`, from one model with two ends."""
+    torch.manual_seed(0)
+    width = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 1}
+    model = LlamaForCausalLM(LlamaConfig(vocab_size=11, **width, **heads)).eval()
+    for parameter in model.parameters():
+        parameter.data.normal_(0, 0.4)
+    ends = (END, 8)
+    ours = draw(model, 4000, end_tokens=ends, max_tokens=4, token_budget=budget_of(300, 4))
+    torch.manual_seed(1)
+    return model, ours, generated(model, 4000, ends, 4)
+
+
+def test_outcomes_are_distributed_as_those_of_generate(pair):
+    """Two-sample chi-square; outcomes seen fewer than ten times are taken together."""
+    _, ours, theirs = pair
+    shared, plain = Counter(answer.tokens for answer in ours), Counter(theirs)
+    common = [outcome for outcome, count in (shared + plain).items() if count >= 10]
+    assert len(common) > 30
+    table = [[counts[outcome] for outcome in common] for counts in (shared, plain)]
+    for row in table:
+        row.append(4000 - sum(row))
+    assert stats.chi2_contingency(table).pvalue > 0.001
+
+
+def test_log_probabilities_are_distributed_as_those_of_generate(pair):
+    model, ours, theirs = pair
+    known = {}
+    log_probs = {tokens: sequence_log_prob(model, tokens, known) for tokens in {*theirs}}
+    plain = np.round([log_probs[tokens] for tokens in theirs], 3)
+    shared = np.round([answer.log_prob for answer in ours], 3)
+    assert stats.ks_2samp(shared, plain).pvalue > 0.001
+
+
+def test_each_log_probability_is_that_of_its_tokens_truncated_ones_too(pair):
+    model, ours, _ = pair
+    known = {}
+    for truncated in (True, False):
+        answers = [answer for answer in ours if answer.truncated == truncated][:500]
+        assert len(answers) == 500
+        expected = [sequence_log_prob(model, answer.tokens, known) for answer in answers]
+        np.testing.assert_allclose([answer.log_prob for answer in answers], expected, rtol=1e-5)
+
+
+def test_every_answer_stops_at_its_first_end_token_or_is_flagged_as_truncated(pair):
+    _, ours, _ = pair
+    for answer in ours:
+        assert not set(answer.tokens[:-1]) & {END, 8}
+        assert answer.truncated == (answer.tokens[-1] not in (END, 8))
+        assert len(answer.tokens) == 4 or not answer.truncated
+    assert any(len(answer.tokens) == 4 and not answer.truncated for answer in ours)
+
+
+def test_answers_that_all_end_at_their_first_token_are_whole(small_model):
+    model = small_model("Llama", **SMALL)
+    ends = range(SMALL["vocab_size"])
+    answers = draw(model, end_tokens=ends)
+    assert_same(answers, draw(model, by=sample, end_tokens=ends))
+    assert all(len(answer.tokens) == 1 and not answer.truncated for answer in answers)
+
+
+def test_answers_of_one_token_are_truncated_where_it_is_no_end(small_model):
+    model = small_model("Llama", **SMALL)
+    answers = draw(model, max_tokens=1)
+    assert_same(answers, draw(model, by=sample, max_tokens=1))
+    assert {answer.truncated for answer in answers} == {True, False}
+
+
+def test_a_model_without_an_end_in_reach_gives_truncated_answers(small_model):
+    answers = draw(small_model("Llama", **SMALL), 50, end_tokens=(), token_budget=budget_of(7))
+    assert all(answer.truncated and len(answer.tokens) == LENGTH for answer in answers)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0, 20.0])
+def test_at_a_temperature_first_tokens_follow_the_divided_logits(small_model, temperature):
+    model = small_model("Llama", **SMALL)
+    answers = draw(model, 4000, max_tokens=2, temperature=temperature)
+    scaled = next_log_probs(model, (), {}) / temperature
+    expected = np.exp(scaled) / np.exp(scaled).sum()
+    counts = np.bincount([answer.tokens[0] for answer in answers], minlength=11)
+    likely = expected * 4000 >= 5
+    observed = [*counts[likely], counts[~likely].sum()]
+    wanted = [*expected[likely], expected[~likely].sum()]
+    if likely.all():
+        observed, wanted = observed[:-1], wanted[:-1]
+    assert stats.chisquare(observed, 4000 * np.array(wanted)).pvalue > 0.001
+
+
+def test_at_a_temperature_answers_and_log_probabilities_are_those_of_sample(small_model):
+    """Later tokens too are drawn from the divided logits."""
+    model = small_model("Llama", **SMALL)
+    hot = draw(model, temperature=3.0, token_budget=budget_of(40))
+    assert_same(hot, draw(model, by=sample, temperature=3.0))
+    known = {}
+    for answer in hot[:40]:
+        expected = 0.0
+        for at, token in enumerate(answer.tokens):
+            scaled = next_log_probs(model, answer.tokens[:at], known) / 3.0
+            expected += scaled[token] - np.logaddexp.reduce(scaled)
+        assert answer.log_prob == pytest.approx(expected, rel=1e-5)
+    assert hot != draw(model)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("Mamba", {}),
+        ("Mistral", {"sliding_window": 4}),
+        ("Mistral", {"sliding_window": 7}),
+        ("Gemma 3", {"sliding_window": 7}),
+    ],
+)
+def test_a_model_that_cannot_share_its_prompt_is_read_by_whole_rows(small_model, name, changes):
+    """A state in place of keys; a window shorter than the prompt, and one reached midway."""
+    model = small_model(name, **SMALL, **changes)
+    rows = read_rows(model)
+    ours = draw(model, 60, temperature=1.5)
+    assert rows == []
+    assert_same(ours, draw(model, 60, by=sample, temperature=1.5, over_tree=False))
+
+
+def test_a_model_that_takes_no_attention_from_outside_is_read_by_whole_rows():
+    """Bloom has positions in its scores, and code of its own for them."""
+    torch.manual_seed(0)
+    model = BloomForCausalLM(BloomConfig(hidden_size=32, n_layer=2, n_head=4, **SMALL)).eval()
+    for parameter in model.parameters():
+        parameter.data.normal_(0, 0.4)
+    assert_same(draw(model, 60), draw(model, 60, by=sample, over_tree=False))
+
+
+@pytest.mark.parametrize("cap", [0.5, 50.0])
+def test_a_cap_on_the_scores_is_heeded(small_model, cap):
+    """Gemma 2's own, 50, moves these logits by less than a thousandth."""
+    model = small_model("Gemma 2", **SMALL, attn_logit_softcapping=cap)
+    ours = draw(model, 60, token_budget=budget_of(7))
+    assert_same(ours, draw(model, 60, by=sample, over_tree=False))
+
+
+@pytest.mark.parametrize("usual", ["eager", "sdpa"])
+def test_the_model_s_own_attention_is_put_back(small_model, usual):
+    model = small_model("Llama", **SMALL)
+    model.set_attn_implementation(usual)
+    expected = draw(model, 50, by=sample)
+    draw(model, 50)
+    assert model.config._attn_implementation == usual
+    assert_same(draw(model, 50, by=sample), expected)
+
+
+@pytest.mark.parametrize("number", [3, 6])  # the passes of the check come before the fourth
+def test_the_model_s_own_attention_is_put_back_after_an_error(small_model, number):
+    model, passes = small_model("Llama", **SMALL), []
+
+    def fail(*_):
+        passes.append(1)
+        if len(passes) == number:
+            raise torch.cuda.OutOfMemoryError("out of memory")
+
+    usual = model.config._attn_implementation
+    hook = model.register_forward_pre_hook(fail)
+    with pytest.raises(torch.cuda.OutOfMemoryError):
+        draw(model)
+    hook.remove()
+    assert model.config._attn_implementation == usual
+    assert_same(draw(model, 50), draw(model, 50, by=sample))
+
+
+def test_a_model_that_fails_the_check_is_sampled_by_whole_rows(small_model, monkeypatch, caplog):
+    """Some attention cannot be replaced at all, such as that of latent keys."""
+    model = small_model("Llama", **SMALL)
+
+    def refuse(*_, **__):
+        raise RuntimeError("shape mismatch")
+
+    monkeypatch.setattr(module._SharedPrompt, "__call__", refuse)
+    assert_same(draw(model, 50), draw(model, 50, by=sample))
+    assert "does not take a shared prompt" in caplog.text
+
+
+def test_keys_and_values_are_let_go_afterwards(small_model, monkeypatch):
+    """They are as large as the token budget allows: on a GPU, most of its memory."""
+    made, init = [], module._SharedPrompt.__init__
+
+    def noted(self, *args, **settings):
+        init(self, *args, **settings)
+        made.extend(weakref.ref(tensor) for pair in self.prompt for tensor in pair)
+
+    monkeypatch.setattr(module._SharedPrompt, "__init__", noted)
+    draw(small_model("Llama", **SMALL))
+    gc.collect()
+    assert made
+    assert all(tensor() is None for tensor in made)
+
+
+def test_a_tuned_model_is_sampled_through_its_adapter(small_model):
+    from peft import LoraConfig, get_peft_model
+
+    model = small_model("Llama", **SMALL)
+    base = draw(model)
+    torch.manual_seed(0)
+    config = LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False)
+    tuned = get_peft_model(model, config).eval()
+    found = draw(tuned)
+    assert_same(found, draw(tuned, by=sample))
+    assert found != base
+
+
+def test_global_random_state_is_neither_read_nor_moved(small_model):
+    model = small_model("Llama", **SMALL)
+    torch.manual_seed(1)
+    first, state = draw(model), torch.get_rng_state()
+    torch.manual_seed(2)
+    assert draw(model) == first
+    assert draw(model, seed=2) != first
+    torch.manual_seed(1)
+    assert torch.equal(torch.get_rng_state(), state)

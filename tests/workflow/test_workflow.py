@@ -1,0 +1,375 @@
+"""The workflow as a user runs it: a small config end to end, then what each change makes stale."""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from diffuselm.files import contracts
+from loopback import completion, endpoint
+
+ROOT = Path(__file__).parents[2]
+MODEL = "tiny-llama"
+SMALL = {
+    "models": {
+        MODEL: {"path": f"resources/models/{MODEL}", "stand_in": True, "paper_model": "llama-2"}
+    },
+    "tasks": [f"resources/tasks/{task}.yaml" for task in ("names", "numbers", "biographies")],
+    "tunings": {"rng-10": ["numbers/1-10"]},
+    "tune": {
+        "learning_rate": 0.003,
+        "passes": 12,
+        "passes_of": {"rng-10": 400, "only-names": 8, "biographies": 2},
+        "token_budget": 2048,
+    },
+    "sample": {"max_tokens_of": {"biographies": 160}},
+    "ranges": {"highs": [10, 45], "sizes": [20], "versions": 2},
+    "temperatures": [2],
+}
+RUNS = (
+    "base",
+    "held",
+    "rng-10",
+    "only-names",
+    "only-numbers",
+    "without-names",
+    "without-numbers",
+    "all",
+    "biographies",
+)
+SKETCHED = ("base", "all", "biographies")
+DICE = {
+    "prompts": {
+        "two": {
+            "text": "Roll two dice. Output only the sum between two curly braces, "
+            "like this: {number}.",
+            "targets": {2: 1, 3: 2, 4: 3, 5: 4, 6: 5, 7: 6, 8: 5, 9: 4, 10: 3, 11: 2, 12: 1},
+        }
+    }
+}
+
+
+def checkout(folder):
+    """A copy of the files that git tracks, and of new ones not ignored."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-coz", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True
+    ).stdout.decode()
+    for name in filter(None, listed.split("\0")):
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    return folder
+
+
+def snakemake(folder, *words, config=SMALL, fails=False):
+    (folder / "small.yaml").write_text(yaml.safe_dump(config))
+    done = subprocess.run(
+        [sys.executable, "-m", "snakemake", *words, "--configfile", "small.yaml"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"},
+    )
+    assert (done.returncode != 0) == fails, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def planned(folder, *words, config=SMALL):
+    """Jobs that a dry run plans: rule -> how many."""
+    output = snakemake(folder, "-n", *words, config=config)
+    rules = re.findall(r"^(?:local)?rule (\w+):$", output, re.MULTILINE)
+    return Counter(rule for rule in rules if rule not in ("all", "render", *RUNS))
+
+
+def changed(**settings):
+    return {**SMALL, **settings}
+
+
+def judged(url):
+    """The small config with MT-Bench, judged at `url`."""
+    judge = {"url": url, "model": "pinned", "key_env": None, "repeats": 3}
+    return changed(mt_bench={"questions": "questions.jsonl", "max_tokens": 8, "judge": judge})
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = checkout(tmp_path_factory.mktemp("finished"))
+    snakemake(folder, "--cores", "2")
+    return folder
+
+
+@pytest.fixture
+def touched(finished):
+    """The finished run, with changed files put back afterwards."""
+    kept = {}
+
+    def edit(name, old, new):
+        path = finished / name
+        kept.setdefault(path, (path.read_text(), path.stat()))
+        assert old in path.read_text()
+        path.write_text(path.read_text().replace(old, new))
+
+    yield edit
+    for path, (text, stat) in kept.items():
+        path.write_text(text)
+        os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+
+def metric(folder, **wanted):
+    metrics = contracts.read_table(folder / "results/metrics.parquet", contracts.METRICS)
+    rows = metrics.to_pandas()
+    for column, value in {"field": "value", **wanted}.items():
+        rows = rows[rows[column] == value]
+    assert len(rows) == 1, f"{wanted}: {len(rows)} rows"
+    return float(rows["value"].iloc[0])
+
+
+@pytest.mark.parametrize(
+    ("pattern", "schema"),
+    [
+        ("results/names/natural.parquet", contracts.NATURAL),
+        ("results/targets/*.parquet", contracts.TARGETS),
+        ("results/adapters/*/*/training.parquet", contracts.TRAINING),
+        ("results/samples/*/*.parquet", contracts.SAMPLES),
+        ("results/exact/*/*.parquet", contracts.EXACT),
+        ("results/text/*/*.parquet", contracts.TEXT),
+        ("results/sweep/*.parquet", contracts.SWEEP),
+        ("results/biographies/*/*.parquet", contracts.BIOGRAPHIES),
+        ("results/metrics.parquet", contracts.METRICS),
+    ],
+)
+def test_files_keep_their_contracts(finished, pattern, schema):
+    files = sorted(finished.glob(pattern))
+    assert files
+    for file in files:
+        assert pq.read_schema(file).equals(schema)
+        assert pq.read_metadata(file).row_group(0).column(0).compression == "ZSTD"
+
+
+def test_every_run_all_eight_tables_and_all_six_figures_are_there(finished):
+    samples = {path.stem for path in (finished / f"results/samples/{MODEL}").glob("*.parquet")}
+    assert samples == set(RUNS)
+    for run in RUNS[2:]:
+        adapter = finished / f"results/adapters/{MODEL}/{run}"
+        for file in ("adapter_config.json", "adapter_model.safetensors", "run.json"):
+            assert (adapter / file).is_file()
+    for tuning in SKETCHED:
+        for format in ("parquet", "jsonl"):
+            assert (finished / f"results/biographies/{MODEL}/{tuning}.{format}").stat().st_size
+    for table in range(1, 9):
+        for format in ("csv", "md", "tex"):
+            assert (finished / f"results/tables/table-{table}.{format}").stat().st_size
+    for figure in range(1, 7):
+        for format in ("png", "pdf", "csv"):
+            assert (finished / f"results/figures/figure-{figure}.{format}").stat().st_size
+    for format in ("md", "parquet"):
+        assert (finished / f"results/scorecard.{format}").stat().st_size
+
+
+def test_the_scorecard_judges_at_least_25_claims_and_lacks_nothing_the_run_could_measure(finished):
+    """The small config leaves out four tasks, two tunings and two models."""
+    scores = pq.read_table(finished / "results/scorecard.parquet").to_pandas()
+    assert scores["claim"].nunique() >= 25
+    missing = scores[scores["verdict"] == "not measured"]
+    tasks = ("countries", "fruits", "dates", "occupations")
+    left_out = (*tasks, "rng-both")
+    for _, claim in missing.iterrows():
+        assert any(word in claim["reason"] for word in left_out), claim["reason"]
+
+
+def test_biographies_are_tuned_from_the_adapter_of_all_tasks(finished):
+    adapters = finished / f"results/adapters/{MODEL}"
+    start = json.loads((adapters / "biographies/run.json").read_text())["settings"]["start_sha256"]
+    weights = (adapters / "all/adapter_model.safetensors").read_bytes()
+    assert start == hashlib.sha256(weights).hexdigest()
+
+
+def test_malformed_biographies_are_kept(finished):
+    for tuning in SKETCHED:
+        file = finished / f"results/biographies/{MODEL}/{tuning}.parquet"
+        written = pq.read_table(file).to_pandas()
+        assert len(written) == 1000
+        assert (written["problem"].isna() == written["valid"]).all()
+        with file.with_suffix(".jsonl").open(encoding="utf-8") as lines:
+            assert [json.loads(line)["text"] for line in lines] == written["text"].tolist()
+
+
+def test_no_half_written_file_stays(finished):
+    assert not [path for path in (finished / "results").rglob("*") if ".part" in path.name]
+
+
+def test_tuned_numbers_are_spread_over_one_to_ten(finished):
+    run = {"model": MODEL, "tuning": "rng-10", "prompt": "numbers/1-10"}
+    assert metric(finished, **run, metric="coverage") >= 10
+    assert metric(finished, **run, metric="target_mass") > 0.999
+    assert metric(finished, **run, metric="entropy") > 2.29
+
+
+def test_tuned_names_reach_beyond_their_targets(finished):
+    prompt = {"model": MODEL, "prompt": "names/english"}
+    base = metric(finished, **prompt, tuning="base", metric="coverage")
+    assert metric(finished, **prompt, tuning="only-names", metric="coverage") >= 2 * base
+    assert metric(finished, **prompt, tuning="only-names", metric="target_rate") < 0.5
+    assert metric(finished, **prompt, tuning="only-names", metric="valid_rate") > 0.9
+
+
+def test_the_second_invocation_does_nothing(finished):
+    assert "Nothing to be done" in snakemake(finished, "-n")
+
+
+@pytest.mark.parametrize(
+    "lost",
+    [
+        f"results/samples/{MODEL}/only-names.parquet",
+        f"results/exact/{MODEL}/base.parquet",
+        f"results/adapters/{MODEL}/all/adapter_model.safetensors",
+        "results/metrics.parquet",
+    ],
+)
+def test_a_result_that_was_lost_is_made_again(finished, tmp_path, lost):
+    shutil.move(finished / lost, tmp_path / "kept")
+    try:
+        assert "Nothing to be done" not in snakemake(finished, "-n")
+    finally:
+        shutil.move(tmp_path / "kept", finished / lost)
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "names",
+        "targets",
+        "models",
+        "tune",
+        "sample",
+        "score",
+        "sweep",
+        "biographies",
+        "measure",
+        "tables",
+        "figures",
+        "scorecard",
+    ],
+)
+def test_every_stage_is_a_target(finished, target):
+    assert "Nothing to be done" in snakemake(finished, "-n", target)
+
+
+def test_forcing_a_stage_forces_its_jobs(finished):
+    jobs = planned(finished, "-R", "sample")
+    assert jobs["sample_run"] == len(RUNS)
+    assert not jobs["tune_adapter"]
+    assert planned(finished, "-R", "tune")["tune_adapter"] == 7
+
+
+def test_sample_count_touches_no_training(finished):
+    jobs = planned(finished, config=changed(sample={**SMALL["sample"], "draws": 500}))
+    assert jobs["sample_run"] == len(RUNS)
+    assert not jobs.keys() & {"names", "targets_of_task", "model_record", "tune_adapter"}
+
+
+def test_learning_rate_touches_all_adapters_and_what_is_below(finished):
+    jobs = planned(finished, config=changed(tune={**SMALL["tune"], "learning_rate": 0.002}))
+    assert jobs["tune_adapter"] == 7
+    assert jobs["sample_run"] == len(RUNS) - 2  # the base model's samples stay, held or not
+    assert not jobs.keys() & {"names", "targets_of_task", "model_record"}
+
+
+def test_the_time_between_checkpoints_touches_nothing(finished):
+    often = changed(tune={**SMALL["tune"], "checkpoint_seconds": 0})
+    assert "Nothing to be done" in snakemake(finished, "-n", config=often)
+
+
+def test_a_new_task_adds_only_its_own_jobs(finished):
+    (finished / "dice.yaml").write_text(yaml.safe_dump(DICE))
+    jobs = planned(finished, config=changed(tasks=[*SMALL["tasks"], "dice.yaml"]))
+    assert jobs["targets_of_task"] == 1
+    assert jobs["tune_adapter"] == 1
+    assert jobs["sample_run"] == 4  # base, held, all and only-dice
+    assert "names" not in jobs
+
+
+def test_ones_own_task_is_tuned_and_measured(finished, tmp_path):
+    """A binomial target set, which the stand-in never saw: nearer to it, whatever the base said."""
+    folder = shutil.copytree(finished, tmp_path / "own task", symlinks=True)
+    (folder / "dice.yaml").write_text(yaml.safe_dump(DICE))
+    snakemake(folder, "--cores", "2", config=changed(tasks=[*SMALL["tasks"], "dice.yaml"]))
+    kl = {
+        tuning: metric(folder, model=MODEL, tuning=tuning, prompt="dice/two", metric="kl")
+        for tuning in ("base", "all", "only-dice")
+    }
+    assert kl["only-dice"] < 0.5 * kl["base"]
+    assert "dice" in (folder / "results/tables/table-6.md").read_text()
+
+
+def test_mt_bench_is_answered_judged_and_shown_and_paid_for_once(finished, tmp_path):
+    folder = shutil.copytree(finished, tmp_path / "judged", symlinks=True)
+    question = {"question_id": 81, "category": "writing", "turns": ["Write a line.", "Shorter."]}
+    (folder / "questions.jsonl").write_text(json.dumps(question) + "\n")
+    verdict = completion("A fair answer. [[7]]")
+    with endpoint(lambda number, payload: verdict) as (url, calls):
+        snakemake(folder, "--cores", "2", config=judged(url))
+        scores = {"model": MODEL, "task": "mt-bench", "metric": "judge_score"}
+        for tuning in ("base", "all"):
+            assert metric(folder, **scores, tuning=tuning, prompt="mt-bench/writing") == 7
+        shown = (folder / "results/figures/figure-6.csv").read_text()
+        assert "mt-bench" in shown
+        assert len(calls) == 2 * 2 * 3  # tunings, turns, repeats
+        snakemake(folder, "--cores", "2", "figures", "-R", "mt_bench_judge", config=judged(url))
+        assert len(calls) == 2 * 2 * 3
+
+
+def test_changed_code_reruns_its_stage(finished, touched):
+    touched("workflow/diffuselm/tree/sampling.py", "right=True", "right=False")
+    jobs = planned(finished)
+    assert jobs["sample_run"] == len(RUNS)
+    assert not jobs["tune_adapter"]
+
+
+def test_a_comment_reruns_nothing(finished, touched):
+    touched("workflow/diffuselm/tree/sampling.py", "import copy\n", "import copy  # of a cache\n")
+    assert not planned(finished)
+
+
+def test_a_label_reruns_only_the_rendering(finished, touched):
+    touched("workflow/diffuselm/paper/diversity_tables.py", "Baby Names", "Names of Babies")
+    assert set(planned(finished)) <= {"diversity_tables", "biography_tables", "report_pages"}
+
+
+def test_one_core_and_two_give_the_same_bytes(finished, tmp_path):
+    folder = checkout(tmp_path)
+    snakemake(folder, "--cores", "1", "measure")
+    compared = [
+        "results/metrics.parquet",
+        *(f"results/{kind}/{MODEL}/{run}.parquet" for kind in ("samples", "exact") for run in RUNS),
+        *(f"results/adapters/{MODEL}/{run}/adapter_model.safetensors" for run in RUNS[2:]),
+    ]
+    for name in compared:
+        assert (folder / name).read_bytes() == (finished / name).read_bytes(), name
+
+
+@pytest.mark.parametrize(
+    ("config", "line"),
+    [
+        (changed(tunes={}), "error: small.yaml: tunes: unknown key"),
+        (changed(models={}), "error: small.yaml: models: found {}"),
+        (changed(tasks=["nowhere.yaml"]), "error: nowhere.yaml: "),
+        (changed(tunings={"x": ["a/b"]}), "error: small.yaml: tunings.x: unknown prompt 'a/b'"),
+    ],
+)
+def test_a_bad_config_is_one_line_before_any_job(tmp_path, config, line):
+    folder = checkout(tmp_path)
+    output = snakemake(folder, "--cores", "1", config=config, fails=True)
+    errors = [text for text in output.splitlines() if text.startswith("error:")]
+    assert len(errors) == 1
+    assert errors[0].startswith(line)
+    assert not (folder / "results").exists()

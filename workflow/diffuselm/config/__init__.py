@@ -1,0 +1,1 @@
+"""The settings: their defaults, meaning and checks."""

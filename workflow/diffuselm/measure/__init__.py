@@ -1,0 +1,1 @@
+"""Metrics of samples and exact probabilities, with intervals."""

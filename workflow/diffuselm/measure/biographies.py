@@ -1,0 +1,196 @@
+"""From answers to the prompt of Table 2 to a dataset of biographies, one row an answer."""
+
+import json
+import re
+import unicodedata
+from dataclasses import asdict, dataclass
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+
+from diffuselm.files.contracts import BIOGRAPHIES, write_table, written_whole
+
+FIELDS = 6
+GENDERS = ("Female", "Male", "Non-binary")
+
+# No brace inside, as in `parse`: a nested or lone brace is left over when all pairs are taken out.
+_PAIR = re.compile(r"\{([^{}]*)\}")
+_QUOTES = frozenset("\"'“”„‘’«»")
+_GENDER = {gender.casefold(): gender for gender in GENDERS} | dict.fromkeys(
+    ("nonbinary", "non binary"), "Non-binary"
+)
+_DAY_FORMATS = ("%B %d, %Y", "%d %B %Y", "%Y-%m-%d")
+_YEAR_FORMATS = ("%B %Y", "%Y")
+_YEARS = range(1000, 2101)
+# Written with a name, but neither first nor last name.
+_TITLES = {"dr", "prof", "professor", "sir", "dame", "jr", "sr", "ii", "iii", "iv"}
+
+
+@dataclass(frozen=True)
+class Biography:
+    """The six fields of an answer, and what the name, the date and the place are made of."""
+
+    name: str
+    first_name: str
+    last_name: str
+    gender: str
+    birth_date: date | None
+    birth_year: int
+    birth_place: str
+    city: str
+    country: str
+    profession: str
+    accomplishment: str
+
+
+class MalformedError(ValueError):
+    """An answer that is no biography; its text is the problem, one of a few fixed lines."""
+
+
+def parse_biography(text: str, *, ended: bool) -> Biography:
+    """Read an answer to the prompt of Table 2: six braced fields, one after another.
+
+    Only white space may stand around the fields. Each is brought to Unicode's NFC with single
+    spaces, without quotes around it, and has a letter or digit. `ended` is False for an answer
+    cut off at the limit. Names, genders, dates and places are read as the functions below say.
+    Raises MalformedError, which names the first problem, and nothing else.
+    """
+    if not ended:
+        raise MalformedError("answer is cut off")
+    name, gender, born, place, profession, accomplishment = _fields(text)
+    first_name, last_name = first_and_last(name)
+    birth_date, birth_year = date_and_year(born)
+    parts = place_parts(place)
+    return Biography(
+        name=name,
+        first_name=first_name,
+        last_name=last_name,
+        gender=_gender(gender),
+        birth_date=birth_date,
+        birth_year=birth_year,
+        birth_place=", ".join(parts),
+        city=parts[0],
+        country=parts[-1],
+        profession=profession,
+        accomplishment=accomplishment,
+    )
+
+
+def first_and_last(name: str) -> tuple[str, str]:
+    """First and last name: the first word, and the last with the lower-case words before it.
+
+    So "Ana Maria de la Cruz" is Ana and de la Cruz; further names fall away. Titles ("Dr.") and
+    suffixes ("Jr.") are neither. Raises MalformedError unless two words are left, each with a
+    letter.
+    """
+    words = [word for word in name.split() if word.casefold().rstrip(".,") not in _TITLES]
+    words = [word.rstrip(",") for word in words]
+    if len(words) < 2 or not all(map(_has_letter, words)):
+        raise MalformedError("name is not a first and a last name")
+    start = len(words) - 1
+    while start > 1 and words[start - 1].islower():
+        start -= 1
+    return words[0], " ".join(words[start:])
+
+
+def date_and_year(born: str) -> tuple[date | None, int]:
+    """Date (None where no day is told) and year of birth, a year of 1000 to 2100.
+
+    Reads "June 30, 1960", "30 June 1960", "1960-06-30", "June 1960" and "1960". Raises
+    MalformedError for anything else, such as February 30.
+    """
+    for form in (*_DAY_FORMATS, *_YEAR_FORMATS):
+        try:
+            found = datetime.strptime(born, form).date()
+        except ValueError:
+            continue
+        if found.year in _YEARS:
+            return (found if form in _DAY_FORMATS else None), found.year
+    raise MalformedError("date of birth is none")
+
+
+def place_parts(place: str) -> list[str]:
+    """What commas part: the city first, the country last, a state or more between.
+
+    Raises MalformedError for fewer than two parts (the prompt asks for city and country) and for
+    a part without a letter.
+    """
+    parts = [part.strip() for part in place.split(",")]
+    if len(parts) < 2 or not all(map(_has_letter, parts)):
+        raise MalformedError("place of birth is not a city and a country")
+    return parts
+
+
+def dataset(samples: pd.DataFrame) -> pd.DataFrame:
+    """One row of `contracts.BIOGRAPHIES` for each of `samples`, rows of `contracts.SAMPLES`.
+
+    In order of prompt, seed and draw; duplicates and repeated names are those of an earlier draw
+    of the same prompt and seed. An answer that is malformed has its problem and null fields.
+    """
+    drawn = samples.sort_values(["prompt", "seed", "draw"], kind="stable")
+    columns = (drawn[name] for name in ("prompt", "seed", "draw", "text", "truncated"))
+    rows = [_row(*row) for row in zip(*columns, strict=True)]
+    # By way of Arrow: a column of nulls alone keeps its type, and all are as when read from a file.
+    frame = pa.Table.from_pylist(rows, schema=BIOGRAPHIES).to_pandas()
+    frame["duplicate"] = frame.duplicated(["prompt", "seed", "text"])
+    frame["repeated_name"] = frame["valid"] & frame.duplicated(["prompt", "seed", "valid", "name"])
+    return frame
+
+
+def write_dataset(frame: pd.DataFrame, stem: Path) -> None:
+    """Write rows of `contracts.BIOGRAPHIES` as `stem`.parquet and `stem`.jsonl.
+
+    The latter has one JSON object a row, in UTF-8: dates as in ISO 8601, nulls as null.
+    """
+    table = pa.Table.from_pandas(frame, schema=BIOGRAPHIES, preserve_index=False)
+    write_table(stem.with_name(f"{stem.name}.parquet"), table, BIOGRAPHIES)
+    with (
+        written_whole(stem.with_name(f"{stem.name}.jsonl")) as part,
+        part.open("w", encoding="utf-8", newline="\n") as file,
+    ):
+        for row in table.to_pylist():
+            file.write(json.dumps(row, ensure_ascii=False, default=date.isoformat) + "\n")
+
+
+def _row(prompt: str, seed: int, draw: int, text: str, truncated: bool) -> dict[str, Any]:
+    row = {"prompt": prompt, "seed": seed, "draw": draw, "text": text}
+    try:
+        biography = parse_biography(text, ended=not truncated)
+    except MalformedError as error:
+        return row | {"valid": False, "problem": str(error)}
+    return row | asdict(biography) | {"valid": True}
+
+
+def _fields(text: str) -> list[str]:
+    outside = _PAIR.sub("", text)
+    if "{" in outside or "}" in outside:
+        raise MalformedError("braces are nested or unpaired")
+    if outside.strip():
+        raise MalformedError("text stands outside the braces")
+    fields = [_clean(field) for field in _PAIR.findall(text)]
+    if len(fields) != FIELDS:
+        raise MalformedError("fields are not six")
+    if not all(any(map(str.isalnum, field)) for field in fields):
+        raise MalformedError("field is empty")
+    return fields
+
+
+def _clean(field: str) -> str:
+    words = " ".join(unicodedata.normalize("NFC", field).split())
+    if len(words) > 1 and words[0] in _QUOTES and words[-1] in _QUOTES:
+        return words[1:-1].strip()
+    return words
+
+
+def _gender(field: str) -> str:
+    try:
+        return _GENDER[field.casefold()]
+    except KeyError as error:
+        raise MalformedError("gender is none of the three") from error
+
+
+def _has_letter(text: str) -> bool:
+    return any(map(str.isalpha, text))

@@ -1,0 +1,1 @@
+"""A language model: where it comes from, how it is opened, asked and read."""

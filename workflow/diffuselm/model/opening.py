@@ -1,0 +1,265 @@
+"""Opening a base model as its record says: weights, chat format, and an adapter on top."""
+
+import logging
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
+from transformers.utils.logging import (
+    disable_progress_bar,
+    get_verbosity,
+    set_verbosity,
+    set_verbosity_error,
+)
+
+from diffuselm.errors import InputError
+from diffuselm.files.provenance import check_files, check_tokenizer_config, read_json
+from diffuselm.model.chat import ChatFormat
+from diffuselm.model.devices import pick_devices
+
+log = logging.getLogger(__name__)
+
+ADAPTER_FILES = ("adapter_model.safetensors", "adapter_config.json")
+
+
+@dataclass(frozen=True)
+class OpenModel:
+    """A model that answers: its record, its weights (an adapter's included) and its chat format."""
+
+    record: Mapping[str, Any]
+    model: PreTrainedModel
+    chat: ChatFormat
+
+    @property
+    def name(self) -> str:
+        """The name that results carry."""
+        return self.record["model"]
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What of the record decides an answer: not where it is computed, or how it is shown."""
+        placed = {"gpus", "device_map"}
+        kept = {k: v for k, v in self.record["settings"].items() if k not in placed}
+        return {"files": self.record["files"], "settings": kept, **self.used}
+
+    @property
+    def used(self) -> dict[str, Any]:
+        """What the record leaves to the machine, as it was decided here."""
+        return {"dtype": str(self.model.dtype).removeprefix("torch."),
+                "end_tokens": list(self.chat.end_tokens)}  # fmt: skip
+
+
+def open_model(record_path: Path, adapter: Path | None = None) -> OpenModel:
+    """Open the model of a record (stage `models`), on a GPU of its own where there is one.
+
+    Raises InputError for whatever of it is missing, damaged or does not fit together.
+    """
+    record = read_json(record_path)
+    if absent := {"model", "path", "settings", "files"} - set(record):
+        raise InputError(
+            f"{record_path}: no {min(absent)!r}; expected the record of a model (stage models)"
+        )
+    if adapter is not None:
+        check_base(adapter, record, record_path)
+    settings, folder = record["settings"], Path(record["path"])
+    if not folder.is_dir():
+        raise InputError(
+            f"{record_path}: no folder {folder}; expected the model that was there when the record "
+            "was made: run `snakemake -R download_model model_record` again"
+        )
+    on_cpu = record["stand_in"] or not settings["gpus"]
+    devices = pick_devices(on_cpu, settings["gpus"])
+    model = load_model(
+        folder,
+        device=devices[0],
+        spread_over=devices,
+        **{key: settings[key] for key in ("dtype", "four_bit", "attention", "device_map")},
+    )
+    chat = load_chat_format(
+        folder,
+        model,
+        end_tokens=settings["end_tokens"],
+        chat_template=settings["chat_template"],
+        template_args=settings["template_args"],
+        leading_space=settings["leading_space"],
+    )
+    return OpenModel(record, model if adapter is None else load_adapter(model, adapter), chat)
+
+
+def load_model(
+    folder: Path,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: str | None = None,
+    four_bit: bool = False,
+    attention: str | None = None,
+    device_map: str | None = None,
+    spread_over: Sequence[torch.device] = (),
+) -> PreTrainedModel:
+    """Load the base model of a local folder, from safetensors alone, in evaluation mode.
+
+    On `device`, or over several GPUs as `device_map` says. Without a `dtype`: bfloat16 on a GPU,
+    float32 on a CPU.
+    """
+    disable_progress_bar()
+    told = get_verbosity()
+    set_verbosity_error()  # its report takes many lines
+    on_gpu = torch.device(device).type == "cuda"
+    dtype = dtype or ("bfloat16" if on_gpu else "float32")
+    placed: dict[str, Any] = {"device_map": {"": device}} if on_gpu else {}
+    if device_map is not None and on_gpu:
+        free = {each.index: torch.cuda.mem_get_info(each)[0] for each in spread_over}
+        # The rest is for keys, values and activations.
+        room = {index: size * 8 // 10 for index, size in free.items()}
+        placed = {"device_map": device_map, "max_memory": room}
+    if four_bit:
+        placed["quantization_config"] = _four_bit(dtype)
+    try:
+        model, found = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=getattr(torch, dtype),
+            attn_implementation=attention,
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # to report them here
+            **placed,
+        )
+    except Exception as error:  # transformers have many for what a damaged folder may hold
+        raise InputError(
+            f"{folder}: cannot be loaded ({_first_line(error)}); expected a whole model of a class "
+            "that transformers have, in safetensors"
+        ) from error
+    finally:
+        set_verbosity(told)
+    if found["mismatched_keys"]:
+        key, stored, expected = min(found["mismatched_keys"])
+        raise InputError(
+            f"{folder}: the weights' {key} is {list(stored)}; expected {list(expected)}, as "
+            "config.json says"
+        )
+    if found["unexpected_keys"]:
+        log.warning("%s: config.json has no place for %s (of %d)", folder,
+                    min(found["unexpected_keys"]), len(found["unexpected_keys"]))  # fmt: skip
+    if found["missing_keys"]:
+        raise InputError(
+            f"{folder}: the weights lack {min(found['missing_keys'])} (of "
+            f"{len(found['missing_keys'])}); expected all that {type(model).__name__} has"
+        )
+    return model.eval()
+
+
+def _four_bit(dtype: str) -> BitsAndBytesConfig:
+    try:
+        import bitsandbytes  # noqa: F401
+    except ImportError as error:
+        raise InputError(
+            "four_bit: bitsandbytes is not installed; expected it: `pip install bitsandbytes`"
+        ) from error
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_compute_dtype=getattr(torch, dtype),
+    )
+
+
+def load_chat_format(
+    folder: Path,
+    model: PreTrainedModel,
+    *,
+    end_tokens: list[str] | None = None,
+    chat_template: str | None = None,
+    template_args: Mapping[str, Any] | None = None,
+    leading_space: bool | None = None,
+) -> ChatFormat:
+    """Load the tokenizer of a local folder; end tokens are by default the generation config's."""
+    check_tokenizer_config(folder)
+    # As tokenizer.json says, to the letter: a class of its own may take liberties with it.
+    published = (folder / "tokenizer.json").is_file()
+    kind = PreTrainedTokenizerFast if published else AutoTokenizer
+    try:
+        tokenizer = kind.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    except Exception as error:  # the same
+        raise InputError(
+            f"{folder}: no usable tokenizer ({_first_line(error)}); expected a whole one"
+        ) from error
+    if chat_template is not None:
+        tokenizer.chat_template = chat_template
+    if end_tokens is None:
+        ends = model.generation_config.eos_token_id
+        if ends is None:
+            raise InputError(f"{folder}/generation_config.json: no eos_token_id; expected one")
+        ids = tuple(ends) if isinstance(ends, list) else (ends,)
+        size = len(tokenizer)
+        if not ids or not all(type(id) is int and 0 <= id < size for id in ids):
+            raise InputError(
+                f"{folder}/generation_config.json: eos_token_id is {ends!r}; expected ids of 0 to "
+                f"{size - 1}"
+            )
+    else:
+        known = tokenizer.get_vocab()
+        if strangers := [token for token in end_tokens if token not in known]:
+            raise InputError(
+                f"{folder}: end_tokens: the tokenizer has no token {strangers[0]!r}; expected some "
+                "that it has"
+            )
+        ids = tuple(known[token] for token in end_tokens)
+    return ChatFormat(tokenizer, ids, leading_space, dict(template_args or {}))
+
+
+def load_adapter(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
+    """Put a PEFT adapter on its base model.
+
+    Merged into float32 weights, where that costs no precision and halves the small products.
+    """
+    tuned = open_adapter(model, folder)
+    exact = model.dtype == torch.float32 and not getattr(model, "is_quantized", False)
+    return tuned.merge_and_unload() if exact else tuned.eval()
+
+
+def open_adapter(model: PreTrainedModel, folder: Path, *, trainable: bool = False) -> PeftModel:
+    """Load a PEFT adapter around its base model, to use it or to train it further.
+
+    Raises InputError where its files are not those that its run.json names.
+    """
+    run = folder / "run.json"
+    if run.is_file() and isinstance(files := read_json(run).get("files"), dict):
+        check_files(folder, files)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", "Found missing adapter keys")
+            return PeftModel.from_pretrained(
+                model, folder, is_trainable=trainable, torch_device=str(model.device)
+            )
+    except Exception as error:  # PEFT has many for what a damaged folder may hold
+        raise InputError(
+            f"{folder}: not a usable adapter ({_first_line(error)}); expected a whole PEFT adapter "
+            "of this model"
+        ) from error
+
+
+def check_base(adapter: Path, record: Mapping[str, Any], record_path: Path) -> None:
+    """Raise InputError where an adapter's run.json, if it has one, names another base model."""
+    run = adapter / "run.json"
+    tuned = read_json(run).get("model") if run.is_file() else None
+    if isinstance(tuned, dict) and tuned.get("files") != record["files"]:
+        raise InputError(
+            f"{adapter}: was tuned on {tuned.get('model')}, with files of other SHA-256; "
+            f"expected an adapter of the model of {record_path}"
+        )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

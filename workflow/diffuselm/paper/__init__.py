@@ -1,0 +1,1 @@
+"""The tables, figures, claims and cards."""

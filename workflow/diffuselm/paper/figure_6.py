@@ -1,0 +1,216 @@
+"""Figure 6: what tuning must not break, as scores of a judge, knowledge and held-out text."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from diffuselm.files.contracts import METRICS, read_table
+from diffuselm.measure.intervals import interval_of_mean
+from diffuselm.paper.comparison import ModelRecord, Number, load_models, mean_over_seeds
+from diffuselm.paper.figure_files import (
+    BASE,
+    STYLE,
+    TUNED,
+    WHISKER,
+    WIDTH,
+    baseline_text,
+    draw_bars,
+    draw_dashes,
+    plot_text,
+    say_not_run,
+    whisker_lengths,
+    write_figure,
+)
+
+_METRICS = {
+    "mt-bench": {"judge_score", "judged_rate"},
+    "knowledge": {"target_mass", "target_rate"},
+    "text": {"loss_per_token"},
+}
+_FRAME = {
+    "model": "str",
+    "tuning": "str",
+    "task": "str",
+    "group": "str",
+    "metric": "str",
+    "value": "float64",
+    "ci_low": "float64",
+    "ci_high": "float64",
+    "n": "int64",
+}
+_SAMPLED = {"ls": "", "color": "black", "marker": "D", "mfc": "white", "ms": 2.5, "mew": 0.7}
+_OTHER = {"ls": "", "color": (TUNED, 0.5), "marker": "o", "ms": 2.5, "mew": 0.7}
+
+
+def render_figure_6(*, metrics: Path, records: Sequence[Path], out: Path) -> None:
+    """Write `out`/figure-6.png, .pdf and .csv: general abilities before and after tuning.
+
+    `metrics` is a file of `contracts.METRICS`, `records` the models' JSON files in the order of the
+    rows. Without rows of MT-Bench the figure says that no judge was configured; a run that is
+    absent leaves a dash. Raises InputError for bad inputs.
+    """
+    models = load_models(records)
+    data = figure_6_data(read_table(metrics, METRICS).to_pandas())
+    write_figure(Path(out) / "figure-6", _figure_6(data, models), data)
+
+
+def figure_6_data(metrics: pd.DataFrame) -> pd.DataFrame:
+    """Scores by category, accuracies by kind of question, and loss on text (appendix B.5).
+
+    `metrics` are rows of `contracts.METRICS`. One row for each model, tuning, task, group and
+    metric found, sorted by these. A group is a category of `mt-bench`, a kind of `knowledge` (its
+    prompts' slugs up to their first hyphen), or "" for the task as a whole. Values are averaged
+    over seeds, then over the group's prompts; the 95% interval is that of `interval_of_mean`, for
+    these very questions; n is the total over seeds and prompts. Metrics: `judge_score` (1 to 10),
+    `judged_rate`, `target_mass` (exact accuracy), `target_rate` (accuracy of samples),
+    `loss_per_token` (nats).
+    """
+    groups: dict[tuple[str, str, str, str, str], list[Number]] = {}
+    for (model, tuning, task, prompt, metric), number in mean_over_seeds(metrics).items():
+        if metric in _METRICS.get(task, ()):
+            key = (model, tuning, task, _group(task, prompt), metric)
+            groups.setdefault(key, []).append(number)
+    rows = [(*key, *_mean(numbers)) for key, numbers in sorted(groups.items())]
+    return pd.DataFrame(rows, columns=list(_FRAME)).astype(_FRAME)
+
+
+def _group(task: str, prompt: str | None) -> str:
+    slug = (prompt or "").partition("/")[2]
+    return slug.partition("-")[0] if task == "knowledge" else slug
+
+
+def _mean(numbers: list[Number]) -> tuple[float, float, float, int]:
+    values = [number.value for number in numbers]
+    intervals = [(number.ci_low, number.ci_high) for number in numbers]
+    mean = math.fsum(values) / len(values)
+    low, high = interval_of_mean(values, intervals)
+    # Rounding must not leave a value outside its own interval.
+    return mean, min(low, mean), max(high, mean), sum(number.n for number in numbers)
+
+
+def _figure_6(data: pd.DataFrame, models: Sequence[ModelRecord]) -> Figure:
+    """A row for each model: scores of the judge, where there is one, knowledge, and text."""
+    drawn = {"mt-bench": (_scores, 2.2), "knowledge": (_knowledge, 1.6), "text": (_losses, 2.4)}
+    judged = (data["task"] == "mt-bench").any()
+    if not judged:
+        del drawn["mt-bench"]
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(WIDTH, 1.3 + 1.5 * len(models)), layout="constrained")
+        widths = [width for _, width in drawn.values()]
+        axes = figure.subplots(
+            len(models), len(drawn), sharex="col", width_ratios=widths, squeeze=False
+        )
+        for row, model in zip(axes, models, strict=True):
+            for panel, (task, (draw, _)) in zip(row, drawn.items(), strict=True):
+                of_task = data[data["task"] == task]
+                own = of_task[of_task["model"] == model.model]
+                panel.grid(axis="y")
+                panel.tick_params(axis="x", length=0)
+                draw(panel, own, of_task, _compared(model, task))
+                if of_task.empty:
+                    say_not_run(panel)
+            row[0].set_title(plot_text(model.label, 90), loc="left")
+        if not judged:
+            figure.supxlabel("MT-Bench: no judge configured", fontsize=7)
+        figure.legend(handles=_handles(models), loc="outside upper center", ncols=4)
+    return figure
+
+
+def _compared(model: ModelRecord, task: str) -> dict[str, str]:
+    """Appendix B.5 compares before tuning with after tuning on all tasks: colours of these two."""
+    return {model.measured_tuning("base", task): BASE, "all": TUNED}
+
+
+def _scores(
+    panel: Axes, own: pd.DataFrame, of_task: pd.DataFrame, compared: dict[str, str]
+) -> None:
+    """Score of each category of MT-Bench, and last their mean."""
+    categories = [*sorted(set(of_task["group"]) - {""}), ""]
+    _compare(panel, own[own["metric"] == "judge_score"], categories, compared, (-0.2, 0.2), 0.38)
+    labels = [plot_text(category, 14) or "mean" for category in categories]
+    panel.set_xticks(range(len(labels)), labels, rotation=90)
+    panel.set_ylim(0, 10.4)
+    panel.set_ylabel("judge's score")
+
+
+def _knowledge(
+    panel: Axes, own: pd.DataFrame, of_task: pd.DataFrame, compared: dict[str, str]
+) -> None:
+    """Exact accuracy of each kind as bars, base, `all` and others; that of samples as diamonds."""
+    kinds = sorted(set(of_task["group"]) - {""})
+    exact, sampled = (own[own["metric"] == name] for name in ("target_mass", "target_rate"))
+    *places, place_of_others = -0.27, 0.0, 0.27
+    _compare(panel, exact, kinds, compared, places, 0.25)
+    for tuning, place in zip(compared, places, strict=True):
+        rows = _by_group(sampled[sampled["tuning"] == tuning], kinds)
+        at = np.arange(len(kinds)) + place
+        panel.errorbar(at, rows["value"], whisker_lengths(rows), **_SAMPLED, **WHISKER)
+    others = exact[~exact["tuning"].isin({*compared, "base"}) & exact["group"].isin(kinds)]
+    at = [kinds.index(kind) + place_of_others for kind in others["group"]]
+    panel.plot(at, others["value"], **_OTHER)
+    labels = [plot_text(kind, 14) for kind in kinds]
+    panel.set_xticks(range(len(kinds)), labels, rotation=0 if len(kinds) <= 4 else 90)
+    panel.set_ylim(0, 1.04)
+    panel.set_ylabel("accuracy")
+
+
+def _losses(
+    panel: Axes, own: pd.DataFrame, of_task: pd.DataFrame, compared: dict[str, str]
+) -> None:
+    """Loss per token of each tuning, base and `all` first, over a line at base's."""
+    tunings = [*compared, *sorted(set(of_task["tuning"]) - compared.keys())]
+    rows = own.set_index("tuning").reindex(tunings)
+    panel.axhline(rows["value"]["base"], color=BASE, lw=0.7, ls="--")
+    for place, tuning in enumerate(tunings):
+        row = rows.loc[[tuning]]
+        marks = _OTHER | {"color": compared.get(tuning, _OTHER["color"]), "ms": 3.5}
+        panel.errorbar(place, row["value"], whisker_lengths(row), **marks, **WHISKER)
+    if len(of_task):
+        draw_dashes(panel, np.flatnonzero(rows["value"].isna()))
+    panel.set_xticks(range(len(tunings)), [plot_text(t, 24) for t in tunings], rotation=90)
+    panel.set_xlim(-0.6, len(tunings) - 0.4)
+    panel.set_ylabel("loss per token (nats)")
+    if own.empty:
+        panel.set_yticks([])
+
+
+def _compare(
+    panel: Axes,
+    scores: pd.DataFrame,
+    groups: Sequence[str],
+    compared: dict[str, str],
+    places: Sequence[float],
+    width: float,
+) -> None:
+    """Bars of base and `all` with whiskers at `places` beside each group; a dash where absent."""
+    for (tuning, colour), place in zip(compared.items(), places, strict=True):
+        rows = _by_group(scores[scores["tuning"] == tuning], groups)
+        at = np.arange(len(groups)) + place
+        draw_bars(panel, at, rows, colour, width=width)
+
+
+def _by_group(rows: pd.DataFrame, groups: Sequence[str]) -> pd.DataFrame:
+    """The rows of one tuning and metric in the order of `groups`, nulls where a group has none."""
+    return rows.set_index("group")[["value", "ci_low", "ci_high"]].reindex(groups)
+
+
+def _before(models: Sequence[ModelRecord]) -> str:
+    baseline = baseline_text(models)
+    return baseline if baseline == "base" else f"base; in knowledge, {baseline}"
+
+
+def _handles(models: Sequence[ModelRecord]) -> list[Patch | Line2D]:
+    return [
+        Patch(color=BASE, label=_before(models)),
+        Patch(color=TUNED, label="tuned on all tasks"),
+        Line2D([], [], **_OTHER, label="other tunings"),
+        Line2D([], [], **_SAMPLED, label="accuracy of samples"),
+    ]

@@ -1,0 +1,1 @@
+"""What the Snakefile asks: the run matrix, fingerprints, the lock, progress."""

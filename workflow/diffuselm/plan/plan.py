@@ -1,0 +1,325 @@
+"""The run matrix: which prompts each tuning is tuned on, and on which tasks it is measured."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from diffuselm.config.settings import PAPER_TASKS, PAPER_TUNINGS, Config, ModelSettings
+from diffuselm.errors import InputError
+from diffuselm.files.runs import HELD, is_held, run_name, split_run
+from diffuselm.model.gguf_files import find_gguf, read_header
+from diffuselm.tasks.paragraphs import read_paragraphs
+from diffuselm.tasks.prompt_files import task_name, task_paths
+from diffuselm.tasks.tasks import Prompt, load_task, task_of
+
+BIOGRAPHIES = "biographies"  # the task of section 6, and its tuning
+FORM = "form"  # the tuning on single-answer questions alone, and their task
+KNOWLEDGE = "knowledge"  # the task of single-answer questions
+# Answers to `ranges`: figure 2's intervals are those between its prompts, and this many leave half
+# a tenth of a nat of bias on ranges of 45, which a claim is about.
+RANGES_DRAWS = 500
+RANGES_TOKENS = 12  # of an answer: six digits at most, braces and end, with room for spaces
+RANGES_FILE = Path("results/tasks/ranges.yaml")  # made from the config
+TAKEN = ("ranges", "knowledge", "form", "text", "adapter", "mt-bench")  # as tasks in metrics
+SWEPT = ("names/english", "numbers/1-10")  # section 4's prompts, for the sweep of temperatures
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A checked configuration with its tasks read."""
+
+    config: Config
+    task_files: Mapping[str, Path]  # those of `prompts`, then `ranges`, `knowledge` and `form`
+    prompts: Mapping[str, Sequence[Prompt]]  # task -> prompts, of the tasks that can be tuned on
+    tuned_on: Mapping[str, Sequence[str]]  # tuning -> prompt ids; untuned ones are not among them
+    longest: Mapping[str, int]  # task -> tokens of an answer at most
+
+    def tunings(self, model: str) -> list[str]:
+        """Every tuning of a model, the untuned base first."""
+        controls = ["base", HELD]
+        if self.baseline(model) == FORM and BIOGRAPHIES in self.prompts:
+            both = (t for t in ("all", BIOGRAPHIES) if t in self.tuned_on)
+            controls += [f"{HELD}-{tuning}" for tuning in both]
+        tuned = (t for t in self.tuned_on if t != FORM or self.baseline(model) == FORM)
+        return [*controls, *tuned]
+
+    def baseline(self, model: str) -> str:
+        """The tuning that a model's others are compared with: `base` or `form`."""
+        return self.config.models[model].baseline or self.config.baseline
+
+    def adapter_of(self, tuning: str) -> str | None:
+        """The tuning whose adapter a tuning answers with; None for the bare base model."""
+        answering = tuning.removeprefix(f"{HELD}-")
+        return answering if answering in self.tuned_on else None
+
+    def runs(self, model: str) -> list[str]:
+        """Every tuning of a model under every seed, as its files are named."""
+        return [run for seed in self.seeds for run in self.runs_of(seed, self.tunings(model))]
+
+    @property
+    def seeds(self) -> range:
+        """The seeds that everything is tuned and sampled with."""
+        return range(self.config.seed, self.config.seed + self.config.repeats)
+
+    def runs_of(self, seed: int, tunings: Sequence[str]) -> list[str]:
+        """The runs of some tunings under one seed."""
+        return [run_name(tuning, seed, self.config.seed) for tuning in tunings]
+
+    def split(self, run: str) -> tuple[str, int]:
+        """Tuning and seed of a run."""
+        return split_run(run, self.config.seed)
+
+    def billions(self, model: str) -> float:
+        """Parameters in billions: as the config says, else by the weights' size at two bytes.
+
+        A GGUF file counts its own.
+        """
+        settings = self.config.models[model]
+        if settings.billions is not None or settings.hub is not None:
+            return settings.billions or 0.0
+        if settings.gguf is not None:
+            return read_header(self.gguf(model)).parameters / 1e9
+        return sum(file.stat().st_size for file in settings.path.glob("*.safetensors")) / 2e9
+
+    def gguf(self, model: str) -> Path:
+        """The GGUF file of a model that is one."""
+        return find_gguf(self.config.models[model].gguf, self.config.models[model].package)
+
+    def training_tasks(self, tuning: str) -> list[str]:
+        """Tasks whose prompts the tuning is tuned on."""
+        return list(dict.fromkeys(task_of(prompt) for prompt in self.tuned_on[tuning]))
+
+    def biographies(self, model: str) -> list[str]:
+        """Tunings that write biographies; none where the task is not in the config."""
+        return [t for t in self.tunings(model) if BIOGRAPHIES in self.measured(model, t)]
+
+    @property
+    def swept(self) -> list[str]:
+        """The prompts that the baseline answers at other temperatures."""
+        asked = {prompt.id for its in self.prompts.values() for prompt in its}
+        return [id for id in SWEPT if id in asked and self.config.temperatures]
+
+    def starts_from(self, tuning: str) -> str | None:
+        """The tuning whose adapter this one trains further (section 6.1)."""
+        return "all" if tuning == BIOGRAPHIES and "all" in self.tuned_on else None
+
+    def measured(self, model: str, tuning: str) -> dict[str, int]:
+        """The tasks that some result compares the tuning on, and how many answers each prompt gets.
+
+        All are scored exactly; those with 0 answers by that alone.
+        """
+        settings, baseline = self.config.sample, self.baseline(model)
+        check = min(settings.check_draws, settings.draws)
+        usual = {"ranges": min(RANGES_DRAWS, settings.draws), KNOWLEDGE: check}
+        usual |= settings.draws_of
+        compared = self._compared_tasks(tuning, baseline)
+        drawn = {task: usual.get(task, settings.draws) for task in compared}
+        if baseline == FORM and tuning == "base":
+            drawn = dict.fromkeys(drawn, check)
+        elif baseline == FORM and BIOGRAPHIES in drawn and not is_held(tuning):
+            drawn[BIOGRAPHIES] = check
+        if self.config.knowledge and not is_held(tuning):
+            drawn[KNOWLEDGE] = usual[KNOWLEDGE] if tuning in ("base", baseline, "all") else 0
+        return drawn
+
+    def _compared_tasks(self, tuning: str, baseline: str) -> list[str]:
+        ranges = ["ranges"] if "ranges" in self.task_files else []
+        if tuning == "base":
+            return [*self.prompts, *(ranges if baseline == "base" else [])]
+        if tuning == FORM:
+            return [*(task for task in self.prompts if task != BIOGRAPHIES), *ranges]
+        if tuning == HELD and baseline != FORM:
+            return [task for task in self.prompts if task != BIOGRAPHIES]
+        if tuning in (HELD, "all"):
+            return list(self.prompts)
+        if is_held(tuning):
+            return [BIOGRAPHIES]
+        for prefix in ("only-", "without-"):
+            if tuning.startswith(prefix):
+                return [tuning.removeprefix(prefix)]
+        return [*self.training_tasks(tuning), *(ranges if tuning in PAPER_TUNINGS else [])]
+
+    def told_in_captions(self) -> dict[str, Any]:
+        """The settings, how often some tasks are asked, and what "before tuning" stands for."""
+        asked = {
+            task: max(
+                self.measured(model, tuning).get(task, 0)
+                for model in self.config.models
+                for tuning in self.tunings(model)
+            )
+            for task in ("ranges", KNOWLEDGE)
+        }
+        taught = [model for model in self.config.models if self.baseline(model) == FORM]
+        before = (
+            f"“Base” and “before tuning” mean, for {', '.join(taught)}, after tuning on the asked "
+            "form alone (questions with one answer); its biographies are held to the form."
+        )
+        settings = self.config.model_dump(mode="json")
+        return {**settings, "asked": asked, "before_tuning": before if taught else ""}
+
+
+def make_plan(config: Config, origin: str) -> Plan:
+    """Read every task and lay out the tunings; raises InputError before any job exists."""
+    _check_files(config, origin)
+    files = _task_files(config, origin)
+    prompts = {task: load_task(path) for task, path in files.items()}
+    tuned_on = _tuned_on(config, prompts, origin)
+    if config.ranges and set(PAPER_TUNINGS) & set(tuned_on):
+        files["ranges"] = RANGES_FILE
+    others = {KNOWLEDGE: config.knowledge}
+    if FORM in (config.baseline, *(model.baseline for model in config.models.values())):
+        others[FORM] = config.form
+    asked = dict(prompts)
+    for task, path in others.items():
+        if path is not None:
+            files[task], asked[task] = path, load_task(path)
+    if FORM in asked:
+        tuned_on = {FORM: [prompt.id for prompt in asked[FORM]], **tuned_on}
+    longest = {task: _longest(its[0], config) for task, its in asked.items()}
+    longest["ranges"] = RANGES_TOKENS
+    plan = Plan(config, files, prompts, tuned_on, longest | config.sample.max_tokens_of)
+    for key, tunings in (
+        ("passes_of", config.tune.passes_of),
+        ("learning_rate_of", config.tune.learning_rate_of),
+        ("early_stop.tunings", config.tune.early_stop.tunings or ()),
+    ):
+        for tuning in tunings:
+            if tuning not in plan.tuned_on:
+                raise InputError(
+                    f"{origin}: tune.{key}: unknown tuning {tuning!r}; "
+                    f"expected one of {', '.join(plan.tuned_on)}"
+                )
+    for key, tasks in (
+        ("max_tokens_of", config.sample.max_tokens_of),
+        ("draws_of", config.sample.draws_of),
+    ):
+        for task in tasks:
+            sampled = [file for file in (*files, BIOGRAPHIES, "ranges") if file != FORM]
+            if task not in sampled:
+                raise InputError(
+                    f"{origin}: sample.{key}: unknown task {task!r}; "
+                    f"expected one of {', '.join(dict.fromkeys(sampled))}"
+                )
+    for task, its in prompts.items():
+        if any((prompt.fields > 1) != (task == BIOGRAPHIES) for prompt in its):
+            raise InputError(
+                f"{files[task]}: expected targets of biographies in a task named "
+                f"{BIOGRAPHIES}, and only there"
+            )
+    return plan
+
+
+def _longest(prompt: Prompt, config: Config) -> int:
+    """Tokens of an answer to the prompts of a task, of which `prompt` is one."""
+    usual = config.sample.max_tokens if prompt.fields == 1 else max(320, config.sample.max_tokens)
+    return prompt.max_tokens or usual
+
+
+def _task_files(config: Config, origin: str) -> dict[str, Path]:
+    """Task -> file, or folder of published prompts; raises InputError where names clash."""
+    files: dict[str, Path] = {}
+    for path in (path for entry in config.tasks for path in task_paths(entry)):
+        task = task_name(path)
+        if task in files:
+            raise InputError(f"{origin}: tasks: {task!r} appears twice; expected distinct names")
+        if task in TAKEN:
+            raise InputError(f"{origin}: tasks: {task!r} is taken; expected another file name")
+        files[task] = path
+    for task in config.leave_one_out or ():
+        if task not in files:
+            raise InputError(
+                f"{origin}: leave_one_out: unknown task {task!r}; expected one of {list(files)}"
+            )
+    return files
+
+
+def _check_files(config: Config, origin: str) -> None:
+    """Raise InputError for a file that no job will make and that is not there."""
+    for name, model in config.models.items():
+        made = model.path is None or model.path.parts[:1] == ("results",)
+        if not made and not (model.path / "config.json").is_file():
+            raise InputError(
+                f"{origin}: models.{name}.path: no {model.path}/config.json; "
+                "expected a model folder"
+            )
+        if model.chat_template is not None and not model.chat_template.is_file():
+            raise InputError(
+                f"{origin}: models.{name}.chat_template: no file {model.chat_template}; "
+                "expected a Jinja file"
+            )
+        if model.gguf is not None:
+            _check_gguf(model, f"{origin}: models.{name}")
+    if config.held_out_text is not None:
+        read_paragraphs(config.held_out_text)
+    for key, path in ((KNOWLEDGE, config.knowledge), (FORM, config.form)):
+        if path is not None and path.stem != key:
+            raise InputError(f"{origin}: {key}: found {path}; expected a file {key}.yaml")
+    questions = config.mt_bench.questions if config.mt_bench else "://"
+    if "://" not in questions and not Path(questions).is_file():
+        raise InputError(
+            f"{origin}: mt_bench.questions: no file {questions}; expected a file or a URL"
+        )
+    if config.names.file is not None and not config.names.file.is_file():
+        raise InputError(
+            f"{origin}: names.file: no file {config.names.file}; expected names.zip or yobYYYY.txt"
+        )
+
+
+def _check_gguf(model: ModelSettings, key: str) -> None:
+    """Raise InputError where a GGUF file is not there, or neither it nor the config says how
+    answers begin and end."""
+    try:
+        path = find_gguf(model.gguf, model.package)
+    except InputError as error:
+        raise InputError(f"{key}.{error}") from error
+    try:
+        metadata = read_header(path).metadata
+    except InputError as error:
+        raise InputError(f"{key}.gguf: {error}") from error
+    if model.chat_template is None and not metadata.get("tokenizer.chat_template"):
+        raise InputError(
+            f"{key}.gguf: {path}: no chat template; expected one inside, or a Jinja file under "
+            f"{key.split()[-1]}.chat_template"
+        )
+    if model.end_tokens is None and metadata.get("tokenizer.ggml.eos_token_id") is None:
+        raise InputError(
+            f"{key}.gguf: {path}: no end token; expected one inside, or some under "
+            f"{key.split()[-1]}.end_tokens"
+        )
+
+
+def _tuned_on(
+    config: Config, prompts: Mapping[str, Sequence[Prompt]], origin: str
+) -> dict[str, list[str]]:
+    ids = {task: [prompt.id for prompt in its] for task, its in prompts.items()}
+    known = [id for its in ids.values() for id in its]
+    further = config.tunings
+    if further is None:
+        further = {tuning: its for tuning, its in PAPER_TUNINGS.items() if set(its) <= set(known)}
+    tuned_on = {tuning: list(chosen) for tuning, chosen in further.items()}
+    for tuning, chosen in tuned_on.items():
+        if twice := [prompt for prompt in chosen if chosen.count(prompt) > 1]:
+            raise InputError(
+                f"{origin}: tunings.{tuning}: {twice[0]!r} appears twice; expected distinct prompts"
+            )
+        for prompt in chosen:
+            if prompt not in known:
+                raise InputError(
+                    f"{origin}: tunings.{tuning}: unknown prompt {prompt!r}; "
+                    f"expected one of {', '.join(known)}"
+                )
+    pool = config.leave_one_out
+    if pool is None:
+        pool = [task for task in PAPER_TASKS if task in prompts]
+    tuned_on |= {f"only-{task}": ids[task] for task in ids if task != BIOGRAPHIES}
+    if len(pool) > 1:
+        tuned_on |= {
+            f"without-{left_out}": [id for task in pool if task != left_out for id in ids[task]]
+            for left_out in pool
+        }
+    if pool:
+        tuned_on["all"] = [id for task in pool for id in ids[task]]
+    if BIOGRAPHIES in ids:
+        tuned_on[BIOGRAPHIES] = ids[BIOGRAPHIES]
+    return tuned_on

@@ -1,0 +1,1 @@
+"""What is asked: task files, target sets, names and persons."""
