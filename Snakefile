@@ -15,6 +15,7 @@ include: "workflow/rules/common.smk"
 include: "workflow/rules/names.smk"
 include: "workflow/rules/targets.smk"
 include: "workflow/rules/models.smk"
+include: "workflow/rules/stand_ins.smk"
 include: "workflow/rules/tune.smk"
 include: "workflow/rules/sample.smk"
 
@@ -38,7 +39,7 @@ onstart:
 
 
 onsuccess:
-    tell_where_to_look()
+    say_where_to_look()
 
 
 localrules:
@@ -49,9 +50,8 @@ rule all:
     default_target: True
     input:
         # Snakemake makes a lost file again only where it is asked for.
-        adapters(),
-        runs("results/samples/{model}/{run}.parquet"),
-        runs("results/exact/{model}/{run}.parquet"),
+        rules.adapters.input,
+        rules.samples.input,
         "results/metrics.parquet",
         rules.render.input,
         rules.model_cards.input,

@@ -18,16 +18,15 @@ sys.path.insert(0, str(ROOT / "workflow"))
 import torch
 from transformers import PreTrainedModel
 
-from diffuselm.config.settings import SampleSettings
 from diffuselm.model.answers import is_valid
 from diffuselm.model.chat import ChatFormat
 from diffuselm.model.opening import load_chat_format, load_model
-from diffuselm.tasks.tasks import load_task
+from diffuselm.tasks.task_files import load_task
 from diffuselm.tree.long_sampling import sample_long
+from diffuselm.tree.token_budget import tokens_that_fit
 
 BATCH = 20
 MAX_TOKENS = 160  # as in config.yaml
-TOKEN_BUDGET = SampleSettings().token_budget
 Answers = list[tuple[int, ...]]  # of tokens, the end token included
 
 
@@ -42,7 +41,7 @@ def shared_answers(
         end_tokens=chat.end_tokens,
         max_tokens=MAX_TOKENS,
         seed=seed,
-        token_budget=TOKEN_BUDGET,
+        token_budget=tokens_that_fit(model, training=False),
     )
     return [answer.tokens for answer in answers]
 

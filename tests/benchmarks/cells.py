@@ -14,14 +14,14 @@ from paper import ROOT, encoded, paper_chat, parameters
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
-from diffuselm.config.settings import PAPER_TASKS, TuneSettings
+from diffuselm.config.config import PAPER_TASKS, TuneSettings
 from diffuselm.model.encoding import EncodedPrompt
-from diffuselm.tasks.tasks import load_task
+from diffuselm.tasks.task_files import load_task
+from diffuselm.tree.layouts import Layout, Packed, Padded
 from diffuselm.tree.long_sampling import sample_long
-from diffuselm.tree.objective import NodeLogProbs, packed_node_log_probs, padded_node_log_probs
 from diffuselm.tree.prefix_tree import PrefixTree, subtree
 from diffuselm.tree.sampling import sample
-from diffuselm.tuning.loop import accumulate_gradient, passes_of
+from diffuselm.tuning.loop import gradient, split
 
 SETTINGS = TuneSettings()  # the paper's
 TOKEN_BUDGET = 8192  # tokens of one packed pass, and of the answers that grow side by side
@@ -87,14 +87,14 @@ def freed() -> None:
 
 
 def train_pass(
-    model: PeftModel, prompts: Sequence[EncodedPrompt], trees: Trees, way: NodeLogProbs
+    model: PeftModel, prompts: Sequence[EncodedPrompt], trees: Trees, way: Layout
 ) -> None:
     """One pass over the prompts as `tune` takes it: an optimiser step for each."""
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=SETTINGS.learning_rate, eps=SETTINGS.eps)
     for prompt, its in zip(prompts, trees, strict=True):
         optimizer.zero_grad()
-        accumulate_gradient(model, prompt, its, way)
+        gradient(model, prompt, its, way)
         torch.nn.utils.clip_grad_norm_(trained, SETTINGS.max_grad_norm)
         optimizer.step()
 
@@ -105,10 +105,10 @@ def batches(prompt: EncodedPrompt, rows: int) -> list[PrefixTree]:
     return [subtree(prompt.tree, targets[at : at + rows]) for at in targets[::rows]]
 
 
-def tokens_read(prompt: EncodedPrompt, tree: PrefixTree, way: NodeLogProbs) -> tuple[int, int]:
+def tokens_read(prompt: EncodedPrompt, tree: PrefixTree, way: Layout) -> tuple[int, int]:
     """Tokens that a pass reads, padding included, and how many of them predict the next one."""
     rows, steps = 1, 1 + len(tree.inner)
-    if way is padded_node_log_probs:
+    if way == Padded():
         rows, steps = len(tree.leaf), 1 + int(tree.depth.max())
     return rows * (len(prompt.tokens) - 1 + steps), rows * steps
 
@@ -123,7 +123,7 @@ def training(base: PreTrainedModel, prompts: Sequence[EncodedPrompt]) -> list[Ce
     head = base.get_output_embeddings().weight.numel()
     body = parameters(base.config) - head
 
-    def cell(name: str, way: NodeLogProbs, trees: Trees) -> Cell:
+    def cell(name: str, way: Layout, trees: Trees) -> Cell:
         read = [
             tokens_read(prompt, tree, way)
             for prompt, its in zip(prompts, trees, strict=True)
@@ -139,11 +139,11 @@ def training(base: PreTrainedModel, prompts: Sequence[EncodedPrompt]) -> list[Ce
         found = measured("training", name, run, base.device)
         return replace(found, flops=TUNING * (body * tokens + head * predicting))
 
-    packed = [passes_of(prompt, TOKEN_BUDGET, packed_node_log_probs) for prompt in prompts]
-    cells, size = [cell("packed", packed_node_log_probs, packed)], ROWS
+    packed = [split(prompt, TOKEN_BUDGET, Packed()) for prompt in prompts]
+    cells, size = [cell("packed", Packed(), packed)], ROWS
     while size:
         trees = [batches(prompt, size) for prompt in prompts]
-        padded = cell(f"padded, {size} rows", padded_node_log_probs, trees)
+        padded = cell(f"padded, {size} rows", Padded(), trees)
         size = 0 if padded.fits else size // 2
     return [*cells, padded]
 

@@ -168,7 +168,7 @@ def _row(name: str, dtype: str, weights: str, taken: Mapping[str, float]) -> dic
 
 def assumptions(plan: Plan, work: Work, rates: argparse.Namespace) -> str:
     """What the numbers rest on."""
-    stops = [tuning for tuning in plan.tuned_on if plan.config.tune.early_stop.stops(tuning)]
+    stops = [tuning for tuning in plan.tuned_on if plan.config.tune.of_tuning(tuning).stop_ratio]
     repeats = getattr(plan.config, "repeats", 1)
     answers = ", ".join(f"{task} {count}" for task, count in PREFIXES.items())
     return f"""\

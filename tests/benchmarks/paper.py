@@ -23,14 +23,16 @@ from transformers import (
 )
 from transformers.convert_slow_tokenizer import generate_merges
 
-from diffuselm.config.settings import read_config
+from diffuselm.config.config import read_config
 from diffuselm.model.chat import ChatFormat
 from diffuselm.model.encoding import EncodedPrompt
 from diffuselm.plan.plan import Plan, make_plan
 from diffuselm.stand_in.architectures import INST_TEMPLATE
-from diffuselm.tasks.names import embedded
-from diffuselm.tasks.ranges import write_ranges
-from diffuselm.tasks.tasks import Prompt, load_task, target_texts
+from diffuselm.tasks.natural_names import embedded
+from diffuselm.tasks.number_ranges import write_ranges
+from diffuselm.tasks.prompts import Prompt
+from diffuselm.tasks.target_sets import draw_targets
+from diffuselm.tasks.task_files import load_task
 from diffuselm.tree.prefix_tree import build
 
 # The shapes of the paper's models, from their published configurations.
@@ -80,7 +82,8 @@ def read_plan(file: Path) -> Plan:
 
 def encoded(chat: ChatFormat, prompt: Prompt, seed: int) -> EncodedPrompt:
     """A prompt and its target set as the model reads them; names are the embedded ones."""
-    texts, weights = target_texts(prompt, embedded()[0], seed)
+    targets = draw_targets(prompt, embedded()[0], seed)
+    texts, weights = targets.texts, targets.weights
     if prompt.fields > 1:
         answers = chat.opening_ids(prompt.text, texts)
     else:
@@ -96,5 +99,5 @@ def prompts_of(plan: Plan, task: str) -> Sequence[Prompt]:
         return load_task(file)
     with TemporaryDirectory() as folder:
         made = Path(folder) / file.name
-        write_ranges(made, **plan.config.ranges.model_dump(), seed=plan.config.seed)
+        write_ranges(ranges=plan.config.ranges, seed=plan.config.seed, out=made)
         return load_task(made)

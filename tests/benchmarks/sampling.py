@@ -19,14 +19,15 @@ sys.path.insert(0, str(ROOT / "workflow"))
 import torch
 from transformers import PreTrainedModel
 
-from diffuselm.config.settings import SampleSettings
+from diffuselm.config.config import SampleSettings
 from diffuselm.model.chat import ChatFormat
 from diffuselm.model.opening import load_chat_format, load_model
-from diffuselm.tasks.tasks import load_task
+from diffuselm.tasks.task_files import load_task
 from diffuselm.tree.sampling import sample
+from diffuselm.tree.token_budget import tokens_that_fit
 
 BATCH = 20
-SETTINGS = SampleSettings()
+MAX_TOKENS = SampleSettings().max_tokens
 
 
 def tree_answers(
@@ -38,9 +39,9 @@ def tree_answers(
         prompt,
         draws,
         end_tokens=chat.end_tokens,
-        max_tokens=SETTINGS.max_tokens,
+        max_tokens=MAX_TOKENS,
         seed=seed,
-        token_budget=SETTINGS.token_budget,
+        token_budget=tokens_that_fit(model, training=False),
     )
     return [chat.decode(answer.tokens) for answer in answers]
 
@@ -60,7 +61,7 @@ def generated_answers(
             temperature=1.0,
             top_k=0,
             top_p=1.0,
-            max_new_tokens=SETTINGS.max_tokens,
+            max_new_tokens=MAX_TOKENS,
             eos_token_id=list(chat.end_tokens),
             pad_token_id=chat.end_tokens[0],
         )

@@ -21,15 +21,16 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
-from diffuselm.config.settings import TuneSettings
+from diffuselm.config.config import TuneSettings
 from diffuselm.model.chat import ChatFormat
 from diffuselm.model.encoding import EncodedPrompt
 from diffuselm.model.opening import load_chat_format, load_model
-from diffuselm.tasks.names import embedded
-from diffuselm.tasks.tasks import load_task, target_texts
-from diffuselm.tree.objective import choose_node_log_probs
+from diffuselm.tasks.natural_names import embedded
+from diffuselm.tasks.target_sets import draw_targets
+from diffuselm.tasks.task_files import load_task
+from diffuselm.tree.layouts import choose_layout
 from diffuselm.tree.prefix_tree import build
-from diffuselm.tuning.loop import accumulate_gradient, passes_of
+from diffuselm.tuning.loop import gradient, split
 
 SETTINGS = TuneSettings()  # the paper's
 
@@ -37,7 +38,7 @@ SETTINGS = TuneSettings()  # the paper's
 def names_prompt(chat: ChatFormat) -> tuple[EncodedPrompt, list[list[int]]]:
     """The paper's names prompt and 200 names, as a tree and as plain token rows."""
     [prompt] = load_task(ROOT / "resources" / "tasks" / "names.yaml")
-    names, _ = target_texts(prompt, embedded()[0], seed=1)
+    names = draw_targets(prompt, embedded()[0], seed=1).texts
     answers = chat.answer_ids(prompt.text, [f"{{{name}}}" for name in names])
     tree = build(answers, [1 / len(answers)] * len(answers))
     return EncodedPrompt(prompt.id, chat.prompt_ids(prompt.text), names, tree, fields=1), answers
@@ -98,13 +99,13 @@ def measure(
 ) -> None:
     """Print the seconds of a step both ways, their ratio, and how far the gradients differ."""
     prompt, answers = names_prompt(chat)
-    method = choose_node_log_probs(base, prompt.tokens, prompt.tree)
+    method = choose_layout(base, [(prompt.tokens, prompt.tree)])
     torch.manual_seed(0)
     model = get_peft_model(base, _lora()).train()
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=SETTINGS.learning_rate, eps=SETTINGS.eps)
-    trees = passes_of(prompt, token_budget, method)
-    ways = {"packed": lambda: accumulate_gradient(model, prompt, trees, method)}
+    trees = split(prompt, token_budget, method)
+    ways = {"packed": lambda: gradient(model, prompt, trees, method)}
     for rows in batches:
         ways[f"padded, {rows} rows a pass"] = lambda rows=rows: padded_gradient(
             model, prompt.tokens, answers, rows

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from diffuselm.config.settings import PAPER_TASKS, PAPER_TUNINGS, Config, read_config
+from diffuselm.config.config import PAPER_TASKS, PAPER_TUNINGS, Config, read_config
 from diffuselm.errors import InputError
 from diffuselm.plan.plan import make_plan
 
@@ -43,7 +43,7 @@ def test_the_method_is_the_default():
     tune = Config(models=MODELS).tune
     assert (tune.rank, tune.alpha, tune.dropout) == (4, 8, 0)
     assert (tune.learning_rate, tune.eps, tune.max_grad_norm, tune.passes) == (5e-5, 1e-5, 1, 50)
-    assert tune.early_stop.ratio == 1.2
+    assert tune.stop_ratio == 1.2
     assert len(tune.target_modules) == 7
 
 
@@ -99,8 +99,8 @@ def test_every_setting_is_described():
         ({"tune": {"learning_rate": float("inf")}}, "tune.learning_rate: found inf"),
         ({"tune": {"passes": 0}}, "tune.passes: found 0"),
         ({"tune": {"passes_of": {"rng-11": 3}}}, "tune.passes_of: unknown tuning 'rng-11'"),
-        ({"tune": {"early_stop": {"tunings": ["x"]}}}, "tune.early_stop.tunings: unknown tuning"),
-        ({"tune": {"early_stop": {"ratio": -1}}}, "tune.early_stop.ratio: found -1"),
+        ({"tune": {"stop_early": ["x"]}}, "tune.stop_early: unknown tuning"),
+        ({"tune": {"stop_ratio": -1}}, "tune.stop_ratio: found -1"),
         ({"sample": {"draws": 1}}, "sample.draws: found 1"),
         ({"sample": {"temperature": 2}}, "sample.temperature: unknown key"),
         ({"names": {"source": "census"}}, "names.source: found 'census'"),
@@ -120,7 +120,7 @@ def test_every_setting_is_described():
             {"knowledge": "facts.yaml"},
             "knowledge: found facts.yaml; expected a file knowledge.yaml",
         ),
-        ({"held_out_text": "no.txt"}, "no.txt: not readable as UTF-8 text"),
+        ({"held_out_text": "no.txt"}, "no.txt: no such file; expected plain text"),
         ({"tasks": ["own/ranges.yaml"]}, "tasks: 'ranges' is taken"),
         ({"tasks": ["own/knowledge.yaml"]}, "tasks: 'knowledge' is taken"),
         ({"tasks": ["own/text.yaml"]}, "tasks: 'text' is taken"),

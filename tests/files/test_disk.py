@@ -3,17 +3,12 @@
 import os
 import re
 import signal
-import stat
 import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
-
-from diffuselm.errors import InputError
-from diffuselm.files.contracts import written_folder, written_whole
-from diffuselm.files.provenance import check_files, file_hash, verify
 
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, str(ROOT / "workflow/bin/diffuselm")]
@@ -27,8 +22,10 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 from diffuselm import cli
-from diffuselm.files.contracts import TEXT, write_rows, written_folder
-from diffuselm.files.provenance import write_json
+from diffuselm.files.schemas import TEXT
+from diffuselm.files.tables import write_rows
+from diffuselm.files.whole import written_folder
+from diffuselm.files.json_files import write_json
 
 @cli.app.command()
 def adapter(out: Path):
@@ -95,9 +92,10 @@ def test_a_full_disk_leaves_nothing_and_is_one_line(disk, what):
     out = disk / "results" / "made"
     fill(disk)
     line = fails([*WRITERS[what], str(out)])
-    assert line == (
-        f"error: {out}: No space left on device; expected room on its disk: free some, "
-        "then run again"
+    assert re.fullmatch(
+        rf"error: {out}(\.json)?: No space left on device; expected room on its disk: free some, "
+        "then run again",
+        line,
     )
     assert sorted(disk.rglob("*")) == [disk / "filler", out.parent]
 
@@ -129,8 +127,10 @@ def test_what_was_there_before_stays_when_the_disk_is_full(disk):
 def test_a_read_only_disk_is_one_line_and_stays_as_it_was(disk, what):
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
     line = fails([*WRITERS[what], str(disk / "made")])
-    assert line == (
-        f"error: {disk / 'made'}: Read-only file system; expected a disk that can be written to"
+    assert re.fullmatch(
+        rf"error: {disk / 'made'}(\.json)?: Read-only file system; expected a disk that can be "
+        "written to",
+        line,
     )
     assert not list(disk.iterdir())
 
@@ -143,7 +143,8 @@ def test_a_file_where_a_folder_should_be_is_one_line(tmp_path):
 
 def test_a_standard_output_that_is_full_is_one_line():
     with Path("/dev/full").open("w") as full:
-        done = subprocess.run([*COMMAND, "version"], stdout=full, stderr=subprocess.PIPE, text=True)
+        words = [*COMMAND, "--version"]
+        done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True)
     assert done.returncode
     assert re.fullmatch("error: No space left on device; .*\n", done.stderr)
 
@@ -180,79 +181,3 @@ def test_an_interrupt_that_the_shell_told_to_ignore_is_ignored(tmp_path):
     assert int(ignored, 16) >> signal.SIGINT - 1 & 1
     job.send_signal(signal.SIGTERM)
     assert job.communicate()[1] == "error: stopped by SIGTERM\n"
-
-
-def test_a_file_is_on_disk_before_it_takes_its_name_and_then_so_is_its_folder(
-    tmp_path, monkeypatch
-):
-    path, fsync, order = tmp_path / "a", os.fsync, []
-
-    def recorded(file):
-        order.append((Path(f"/proc/self/fd/{file}").readlink(), path.exists()))
-        fsync(file)
-
-    monkeypatch.setattr(os, "fsync", recorded)
-    with written_whole(path) as part:
-        part.write_text("new")
-    assert order == [(part, False), (tmp_path, True)]
-    path.unlink()
-    order.clear()
-    with written_folder(path) as part:
-        (part / "in").mkdir()
-        (part / "in" / "file").write_text("new")
-    assert set(order[:-1]) == {(part / "in" / "file", False), (part / "in", False), (part, False)}
-    assert order[-1] == (tmp_path, True)
-
-
-def fail_within(writing):
-    with writing as part:
-        (part / "new" if part.is_dir() else part).write_text("new")
-        raise InputError
-
-
-def test_a_failed_block_leaves_the_old_and_no_part(tmp_path):
-    for write, old in ((written_whole, tmp_path / "file"), (written_folder, tmp_path / "folder")):
-        with write(old) as part:
-            (part / "old" if write is written_folder else part).write_text("old")
-        with pytest.raises(InputError):
-            fail_within(write(old))
-    assert (tmp_path / "file").read_text() == "old"
-    assert names(tmp_path / "folder") == ["old"]
-    assert names(tmp_path) == ["file", "folder"]
-
-
-def test_a_folder_replaces_the_old_one_wholly(tmp_path):
-    for name in ("old", "new"):
-        with written_folder(tmp_path / "folder") as part:
-            (part / name).write_text(name)
-    assert names(tmp_path / "folder") == ["new"]
-    assert names(tmp_path) == ["folder"]
-
-
-def test_permissions_are_what_the_umask_leaves(tmp_path):
-    before = os.umask(0o027)
-    try:
-        with written_whole(tmp_path / "file") as part:
-            part.write_text("")
-        with written_folder(tmp_path / "folder"):
-            pass
-    finally:
-        os.umask(before)
-    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o640
-    assert stat.S_IMODE((tmp_path / "folder").stat().st_mode) == 0o750
-
-
-def test_a_file_that_is_not_what_run_json_says_is_refused(tmp_path):
-    file = tmp_path / "adapter_config.json"
-    file.write_text("{}")
-    check_files(tmp_path, {file.name: file_hash(file)})
-    verify(file, None)
-    wrong = "0" * 64
-    with pytest.raises(InputError) as caught:
-        check_files(tmp_path, {file.name: wrong})
-    assert str(caught.value) == (
-        f"{file}: SHA-256 is {file_hash(file)}, expected {wrong} as its run.json says; "
-        "delete the folder and run again"
-    )
-    with pytest.raises(InputError, match=r"adapter_model\.safetensors: No such file"):
-        check_files(tmp_path, {"adapter_model.safetensors": wrong})

@@ -1,4 +1,4 @@
-"""Jobs that are killed and started again: no part made twice, none lost, none of another job."""
+"""Jobs that are killed and started again: nothing made twice, none lost, none of another job."""
 
 import datetime
 import json
@@ -10,25 +10,24 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
 
 from diffuselm.errors import InputError
-from diffuselm.files import contracts
-from diffuselm.files.contracts import BIOGRAPHIES, SAMPLES, read_table
 from diffuselm.files.provenance import content_hash
-from diffuselm.files.resume import Parts, only_one
+from diffuselm.files.resume import only_one, resumed
+from diffuselm.files.schemas import BIOGRAPHIES, SAMPLES, TEXT
+from diffuselm.files.tables import read_table
 
-PACKAGE = Path(contracts.__file__).parents[2]
+PACKAGE = Path(__file__).parents[2] / "workflow"
 NAMES = ["samples/names/english", "samples/dates/june", "samples/fruits/one", "exact/fruits/one"]
-# Makes the four parts, noting each in the journal; kills itself as it starts on the one named.
+# Makes the four pieces, noting each in the journal; kills itself as it starts on the one named.
 JOB = """
 import json, logging, os, signal, sys
 from pathlib import Path
 import pyarrow as pa
-from diffuselm.files.contracts import TEXT, write_table
-from diffuselm.files.provenance import content_hash
-from diffuselm.files.resume import Parts
+from diffuselm.files.schemas import TEXT
+from diffuselm.files.tables import write_table
+from diffuselm.files.resume import resumed
 
 folder, names, dies = Path(sys.argv[1]), json.loads(sys.argv[2]), sys.argv[3]
 logging.basicConfig(format="%(message)s")
@@ -43,14 +42,14 @@ def make(name):
         journal.write(name + "\\n")
 
 
-with Parts(folder, "key") as parts:
+with resumed(folder, "key") as finished:
     if dies == "asks":
         print("started", flush=True)
         sys.stdin.readline()
-    tables = [parts.table(name, TEXT, lambda name=name: make(name)) for name in names]
+    tables = [finished.table(name, TEXT, lambda name=name: make(name)) for name in names]
     write_table(folder.with_name("out.parquet"), pa.concat_tables(tables), TEXT)
     if dies == "nowhere":
-        parts.clear()
+        finished.clear()
 """
 
 
@@ -87,17 +86,17 @@ def text_rows(*log_probs):
 
 
 def unmade():
-    raise AssertionError("a stored part is made again")
+    raise AssertionError("a stored piece is made again")
 
 
 def damage(path):
     raw = bytearray(path.read_bytes())
-    raw[len(raw) // 2] ^= 1
+    raw[-9 - int.from_bytes(raw[-8:-4], "little")] ^= 1  # the last byte before the footer
     path.write_bytes(raw)
 
 
 @pytest.mark.parametrize("deaths", [NAMES[:1], NAMES[2:3], NAMES[1:]])
-def test_a_killed_job_goes_on_and_makes_each_part_once(folder, tmp_path, deaths):
+def test_a_killed_job_goes_on_and_makes_each_piece_once(folder, tmp_path, deaths):
     for name in deaths:
         assert run(folder, name) == (-signal.SIGKILL, "")
         assert made(folder) == NAMES[: NAMES.index(name)]
@@ -127,43 +126,44 @@ def test_of_two_at_once_the_second_waits_says_so_once_and_uses_what_is_done(fold
 
 
 def test_jobs_whose_names_end_alike_do_not_wait_for_each_other(tmp_path):
-    with Parts(tmp_path / "v1.1", "a"), Parts(tmp_path / "v1.2", "b"), only_one(tmp_path / "v1"):
+    one, other = (resumed(tmp_path / name, "a") for name in ("v1.1", "v1.2"))
+    with one, other, only_one(tmp_path / "v1"):
         assert (tmp_path / "v1.1.lock").exists()
 
 
 def test_the_lock_is_free_again_after_an_error(folder, caplog):
-    with pytest.raises(AssertionError), Parts(folder, "a") as parts:
-        parts.table("x", contracts.TEXT, unmade)
+    with pytest.raises(AssertionError), resumed(folder, "a") as finished:
+        finished.table("x", TEXT, unmade)
     folder.joinpath("key.json").unlink()
     folder.joinpath("mine").touch()
-    with pytest.raises(InputError), Parts(folder, "a"):
+    with pytest.raises(InputError), resumed(folder, "a"):
         pass
     folder.joinpath("mine").unlink()
-    with Parts(folder, "a"):
+    with resumed(folder, "a"):
         pass
     assert not caplog.records
 
 
-def test_parts_of_another_key_are_removed(folder):
-    with Parts(folder, "a") as parts:
-        parts.table("x", contracts.TEXT, lambda: text_rows(-1.0))
-        parts.table("y", contracts.TEXT, lambda: text_rows(-1.0))
-    with Parts(folder, "b") as parts:
+def test_pieces_of_another_key_are_removed(folder):
+    with resumed(folder, "a") as finished:
+        finished.table("x", TEXT, lambda: text_rows(-1.0))
+        finished.table("y", TEXT, lambda: text_rows(-1.0))
+    with resumed(folder, "b") as finished:
         assert not list(folder.glob("*.parquet"))
-        found = parts.table("x", contracts.TEXT, lambda: text_rows(-2.0))
+        found = finished.table("x", TEXT, lambda: text_rows(-2.0))
         assert found["log_prob"].to_pylist() == [-2.0]
-    with Parts(folder, "b") as parts:
-        assert parts.table("x", contracts.TEXT, unmade).equals(found)
+    with resumed(folder, "b") as finished:
+        assert finished.table("x", TEXT, unmade).equals(found)
 
 
-def test_parts_without_a_readable_key_are_not_used(folder, caplog):
-    with Parts(folder, "a") as parts:
-        parts.table("x", contracts.TEXT, lambda: text_rows(-1.0))
+def test_pieces_without_a_readable_key_are_not_used(folder, caplog):
+    with resumed(folder, "a") as finished:
+        finished.table("x", TEXT, lambda: text_rows(-1.0))
     (folder / "key.json").write_text("{")
-    with Parts(folder, "a") as parts:
-        parts.table("x", contracts.TEXT, lambda: text_rows(-2.0))
+    with resumed(folder, "a") as finished:
+        finished.table("x", TEXT, lambda: text_rows(-2.0))
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
-    assert read_table(folder / "x.parquet", contracts.TEXT)["log_prob"].to_pylist() == [-2.0]
+    assert read_table(folder / "x.parquet", TEXT)["log_prob"].to_pylist() == [-2.0]
 
 
 def test_a_folder_of_other_files_is_refused_and_left_as_it_is(folder):
@@ -171,32 +171,32 @@ def test_a_folder_of_other_files_is_refused_and_left_as_it_is(folder):
     (folder / "mine.parquet").write_text("mine")
     with (
         pytest.raises(InputError, match=r"holds mine\.parquet and no key\.json"),
-        Parts(folder, "a"),
+        resumed(folder, "a"),
     ):
         pass
     assert [path.name for path in folder.iterdir()] == ["mine.parquet"]
 
 
 @pytest.mark.parametrize("broken", [damage, lambda path: path.write_bytes(b"")])
-def test_a_damaged_part_is_made_again_with_a_warning(folder, caplog, broken):
-    with Parts(folder, "a") as parts:
+def test_a_damaged_piece_is_made_again_with_a_warning(folder, caplog, broken):
+    with resumed(folder, "a") as finished:
         for name in ("t/x", "t/y"):
-            parts.table(name, contracts.TEXT, lambda: text_rows(-1.0))
+            finished.table(name, TEXT, lambda: text_rows(-1.0))
     broken(folder / "t%2Fx.parquet")
-    with Parts(folder, "a") as parts:
-        parts.table("t/x", contracts.TEXT, lambda: text_rows(-2.0))
-        found = parts.table("t/x", contracts.TEXT, unmade)
-        parts.table("t/y", contracts.TEXT, unmade)
+    with resumed(folder, "a") as finished:
+        finished.table("t/x", TEXT, lambda: text_rows(-2.0))
+        found = finished.table("t/x", TEXT, unmade)
+        finished.table("t/y", TEXT, unmade)
     assert found["log_prob"].to_pylist() == [-2.0]
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
-    assert record.getMessage().startswith("part t/x is made again: ")
+    assert record.getMessage().startswith("t/x is made again: ")
 
 
-def test_no_name_of_a_part_leads_out_of_the_folder(folder):
-    with Parts(folder, "a") as parts:
+def test_no_name_of_a_piece_leads_out_of_the_folder(folder):
+    with resumed(folder, "a") as finished:
         for name in ("../x", "/x", "a/x", "a%2Fx"):
-            parts.table(name, contracts.TEXT, lambda: text_rows(-1.0))
+            finished.table(name, TEXT, lambda: text_rows(-1.0))
         assert len(list(folder.glob("*.parquet"))) == 4
     assert sorted(path.name for path in folder.parent.iterdir()) == sorted(
         [folder.name, f"{folder.name}.lock"]
@@ -204,9 +204,9 @@ def test_no_name_of_a_part_leads_out_of_the_folder(folder):
 
 
 def test_clearing_removes_the_folder_and_leaves_the_lock(folder):
-    with Parts(folder, "a") as parts:
-        parts.table("x", contracts.TEXT, lambda: text_rows(-1.0))
-        parts.clear()
+    with resumed(folder, "a") as finished:
+        finished.table("x", TEXT, lambda: text_rows(-1.0))
+        finished.clear()
     assert [path.name for path in folder.parent.iterdir()] == [f"{folder.name}.lock"]
 
 
@@ -222,26 +222,26 @@ def test_rows_come_back_exactly(folder):
     biographies = [of_schema | {"birth_date": datetime.date(1900, 2, 28), "birth_year": 1900}]
     for name, rows, schema in (("s", samples, SAMPLES), ("b", biographies, BIOGRAPHIES)):
         for make in (rows.copy, unmade):
-            with Parts(folder, "a") as parts:
-                found = parts.table(name, schema, make)
+            with resumed(folder, "a") as finished:
+                found = finished.table(name, schema, make)
             assert repr(found.to_pylist()) == repr(rows)  # unlike ==, tells -0.0 and NaN
             assert found.schema.equals(schema, check_metadata=True)
 
 
-def test_a_part_that_failed_is_not_stored(folder):
+def test_a_piece_that_failed_is_not_stored(folder):
     def rows():
         yield from text_rows(-1.0)
         raise RuntimeError("out of memory")
 
-    with pytest.raises(RuntimeError, match="out of memory"), Parts(folder, "a") as parts:
-        parts.table("x", contracts.TEXT, rows)
+    with pytest.raises(RuntimeError, match="out of memory"), resumed(folder, "a") as finished:
+        finished.table("x", TEXT, rows)
     assert [path.name for path in folder.iterdir()] == ["key.json"]
 
 
-def test_an_empty_part_is_a_part(folder):
+def test_an_empty_piece_is_a_piece(folder):
     for make in (list, unmade):
-        with Parts(folder, "a") as parts:
-            assert parts.table("x", SAMPLES, make).equals(pa.Table.from_pylist([], schema=SAMPLES))
+        with resumed(folder, "a") as finished:
+            assert finished.table("x", SAMPLES, make).equals(SAMPLES.empty_table())
 
 
 def test_a_content_hash_sees_values_and_not_the_order_of_keys():

@@ -17,18 +17,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from diffuselm.errors import InputError
-from diffuselm.files.contracts import METRICS, read_table, write_rows
+from diffuselm.files import web
+from diffuselm.files.schemas import METRICS
+from diffuselm.files.tables import read_table, write_rows
 from diffuselm.measure import judge as judging
-from diffuselm.measure.judge import (
+from diffuselm.measure.judge import Judge
+from diffuselm.measure.mt_bench import ANSWERS, Question
+from diffuselm.measure.verdicts import (
     VERDICTS,
-    Judge,
     grade,
     grading_prompt,
+    judge_answers,
     measure_verdicts,
     read_verdict,
 )
-from diffuselm.measure.mt_bench import ANSWERS, Question
-from diffuselm.stages import mt_bench_judge
 from loopback import completion, endpoint
 
 ROOT = Path(__file__).parents[2]
@@ -41,12 +43,11 @@ STEM = Question(question_id=141, category="stem", turns=("Why is the sky blue?",
 
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch):
-    monkeypatch.setattr(judging, "BACKOFF_SECONDS", 0.001)
+    monkeypatch.setattr(web, "BACKOFF_SECONDS", 0.001)
 
 
-def judge(url, folder, **changes):
-    settings = {"model": "pinned", "key_env": None, "repeats": 3, "cache": folder / "cache"}
-    return Judge(url=url, **{**settings, **changes})
+def judge(url, folder, key_env=None):
+    return Judge(url=url, model="pinned", key_env=key_env, cache=folder / "cache")
 
 
 def answers(*questions, text="four"):
@@ -64,10 +65,12 @@ def run_stage(folder, url, **changes):
     write_rows(given, answers(MATH, STEM).to_dict("records"), ANSWERS)
     questions, out = folder / "questions.jsonl", folder / "verdicts.parquet"
     questions.write_text("".join(q.model_dump_json() + "\n" for q in (MATH, STEM)))
-    mt_bench_judge.run(
+    judge_answers(
         questions=questions,
         answers=given,
-        judge=judge(url, folder, **changes),
+        url=url,
+        **{"model": "pinned", "repeats": 3, **changes},
+        cache=folder / "cache",
         seed=1,
         verdicts=out,
         metrics=folder / "metrics.parquet",
@@ -145,7 +148,7 @@ def test_an_answer_cannot_pass_for_another_part():
 def test_the_score_is_the_median_and_an_unparsable_verdict_is_kept_as_it_is(tmp_path):
     said = ["Good. [[9]]", "I \ud800 refuse.", "Poor. [[2]]"]
     with endpoint(lambda n, _: completion(said[(n - 1) % 3])) as (url, calls):
-        row, _ = grade(judge(url, tmp_path), [MATH], answers(MATH))
+        row, _ = grade(judge(url, tmp_path), [MATH], answers(MATH), repeats=3)
     assert (row["score"], row["scores"], row["unparsable"]) == (5.5, [9, None, 2], 1)
     assert row["texts"] == ["Good. [[9]]", "I ? refuse.", "Poor. [[2]]"]
     sent = calls[0]["payload"]
@@ -166,7 +169,7 @@ def test_a_question_without_both_answers_is_refused_before_any_call(tmp_path):
         endpoint(lambda *_: completion("[[5]]")) as (url, calls),
         pytest.raises(InputError, match=r"question 141: answers to turns \[\]; expected one"),
     ):
-        list(grade(judge(url, tmp_path), [STEM], answers(MATH)))
+        list(grade(judge(url, tmp_path), [STEM], answers(MATH), repeats=3))
     assert calls == []
 
 
@@ -197,40 +200,10 @@ def test_a_run_that_broke_off_goes_on_where_it_was(tmp_path):
     assert [row["score"] for row in verdicts] == [5] * 4
 
 
-@pytest.mark.parametrize("status", [408, 429, 500, 503])
-def test_a_passing_failure_is_tried_again(tmp_path, status):
-    with endpoint(lambda n, _: (status, "") if n < 4 else completion("[[5]]")) as (url, calls):
-        assert judge(url, tmp_path).ask("Grade this.", 0) == "[[5]]"
-    assert len(calls) == 4
-
-
-def test_a_retry_waits_as_long_as_the_server_says(tmp_path):
-    with endpoint(
-        lambda n, _: (429, "", ("Retry-After", "1")) if n == 1 else completion("[[5]]")
-    ) as (url, _):
-        started = time.monotonic()
-        judge(url, tmp_path).ask("Grade this.", 0)
-    assert time.monotonic() - started >= 1
-
-
-def test_a_server_that_stays_down_is_one_line_after_the_last_retry(tmp_path):
-    assert refused(lambda *_: (503, ""), tmp_path, "HTTP 503") == 1 + judging.RETRIES
-
-
-def test_no_server_at_all_is_one_line(tmp_path):
-    with endpoint(None) as (url, _):
-        pass
-    with pytest.raises(InputError, match=f"^{url}/chat/completions: no answer") as error:
-        judge(url, tmp_path).ask("Grade this.", 0)
-    assert "\n" not in str(error.value)
-
-
-@pytest.mark.parametrize("status", [400, 401, 403, 404])
-def test_a_final_refusal_is_one_line_and_not_asked_for_again(tmp_path, status, monkeypatch):
+def test_a_refusal_is_one_line_without_what_the_server_says(tmp_path, monkeypatch):
     monkeypatch.setenv("JUDGE_KEY", KEY)
-    body = f"wrong key {KEY}"
-    expected = f"HTTP {status}; expected a chat completion"
-    assert refused(lambda *_: (status, body), tmp_path, expected, key_env="JUDGE_KEY") == 1
+    expected = "HTTP 401; expected a chat completion"
+    assert refused(lambda *_: (401, f"not {KEY}"), tmp_path, expected, key_env="JUDGE_KEY") == 1
 
 
 def test_a_redirect_is_not_followed(tmp_path):

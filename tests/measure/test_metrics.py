@@ -13,19 +13,13 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from diffuselm.errors import InputError
-from diffuselm.files.contracts import (
-    EXACT,
-    METRICS,
-    NATURAL,
-    SAMPLES,
-    TARGETS,
-    read_table,
-    write_table,
-)
+from diffuselm.files.schemas import EXACT, METRICS, NATURAL, SAMPLES
+from diffuselm.files.tables import read_table, write_rows, write_table
 from diffuselm.measure import metrics
 from diffuselm.measure.intervals import coverage_interval, entropy_interval
-from diffuselm.stages import metrics as stage
-from diffuselm.tasks.tasks import write_targets
+from diffuselm.measure.natural import gather_metrics
+from diffuselm.measure.prompt_metrics import measure
+from diffuselm.tasks.target_sets import write_targets
 
 close = {"rel": 1e-12, "abs": 1e-12}
 drawn = st.lists(st.sampled_from("abcdefg"), min_size=1, max_size=80)
@@ -43,7 +37,8 @@ def target_and_model(draw):
 
 @given(drawn)
 def test_entropy_is_at_most_log_coverage(outcomes):
-    assert 0 <= metrics.entropy(outcomes) <= math.log(metrics.coverage(outcomes)) + 1e-12
+    found, most = metrics.entropy(outcomes), math.log(metrics.coverage(outcomes).value)
+    assert 0 <= found.value <= most + 1e-12
 
 
 @given(drawn, st.randoms())
@@ -58,9 +53,8 @@ def test_order_of_draws_does_not_matter(outcomes, rng):
 def test_entropy_is_equation_3(outcomes):
     n = len(outcomes)
     shares = [outcomes.count(value) / n for value in set(outcomes)]
-    assert metrics.entropy(outcomes) == pytest.approx(
-        -sum(s * math.log(s) for s in shares), **close
-    )
+    expected = -sum(s * math.log(s) for s in shares)
+    assert metrics.entropy(outcomes).value == pytest.approx(expected, **close)
 
 
 def test_an_answer_without_a_value_counts_by_its_text():
@@ -78,8 +72,8 @@ def test_exact_metrics_are_their_definitions(pair):
     entropy = -sum(b / mass * math.log(b / mass) for b in p)
     assert metrics.kl(w, p) == pytest.approx(kl, **close)
     assert metrics.tv(w, p) == pytest.approx(apart / 2, **close)
-    assert metrics.target_mass(p) == pytest.approx(mass, **close)
-    assert metrics.entropy_exact(p) == pytest.approx(entropy, **close)
+    assert metrics.target_mass(w, p) == pytest.approx(mass, **close)
+    assert metrics.entropy_exact(w, p) == pytest.approx(entropy, **close)
 
 
 @given(target_and_model())
@@ -95,8 +89,8 @@ def test_kl_and_tv_are_divergences(pair):
 def test_a_model_off_all_targets_is_as_far_as_can_be():
     assert metrics.kl([0.5, 0.5], [1.0, 0.0]) == math.inf
     assert metrics.tv([0.5, 0.5], [0.0, 0.0]) == 1
-    assert math.isnan(metrics.entropy_exact([0.0, 0.0]))
-    assert metrics.entropy_exact([0.01, 0.01]) == pytest.approx(math.log(2), **close)
+    assert math.isnan(metrics.entropy_exact([0.5, 0.5], [0.0, 0.0]))
+    assert metrics.entropy_exact([0.5, 0.5], [0.01, 0.01]) == pytest.approx(math.log(2), **close)
 
 
 ANSWERS = {
@@ -124,21 +118,13 @@ def exact():
     return pd.DataFrame(rows, columns=EXACT.names)
 
 
-def targets():
-    rows = [("numbers/a", "1", 0.5), ("numbers/a", "2", 0.5)]
-    rows += [("numbers/b", "3", 0.5), ("numbers/b", "4", 0.5), ("names/us", "Zed", 1.0)]
-    return pd.DataFrame(rows, columns=TARGETS.names)
+TARGETS = {"numbers/a": {"1", "2"}, "numbers/b": {"3", "4"}, "names/us": {"Zed"}}
+BIRTHS = {"Ada": 0.01, "Bo": 0.04, "Zed": 0.95}
 
 
-def natural(names=(("Ada", 0.01), ("Bo", 0.04), ("Zed", 0.95))):
-    rows = [(name, round(100 * share), share) for name, share in names]
-    return pd.DataFrame(rows, columns=NATURAL.names)
-
-
-def measured(s=None, e=None, t=None, births=None, seed=0, **ids):
+def measured(s=None, e=None, targets=TARGETS, births=BIRTHS, seed=0, **ids):
     s, e = samples() if s is None else s, exact() if e is None else e
-    t, births = targets() if t is None else t, natural() if births is None else births
-    return metrics.measure(s, e, t, births, model="tiny", tuning="all", seed=seed, **ids)
+    return measure(s, e, targets, births, model="tiny", tuning="all", seed=seed, **ids)
 
 
 def row(table, metric, prompt=None, task="numbers"):
@@ -226,7 +212,7 @@ def test_rows_do_not_depend_on_the_order_of_tables():
     def shuffled(frame):
         return frame.sample(frac=1, random_state=1)
 
-    again = measured(shuffled(samples()), shuffled(exact()), shuffled(targets()))
+    again = measured(shuffled(samples()), shuffled(exact()))
     pd.testing.assert_frame_equal(again, measured(), check_exact=True)
 
 
@@ -255,7 +241,7 @@ def test_rows_are_written_and_read_as_the_contract_says(tmp_path):
 
 
 def test_prompts_without_targets_have_no_target_metrics():
-    table = measured(e=exact().iloc[:0], t=targets().iloc[:0])
+    table = measured(e=exact().iloc[:0], targets={})
     sampled = {"coverage", "entropy", "top_share", "entropy_model", "coverage_valid", "valid_rate"}
     assert set(table["metric"]) == {*sampled, "natural_ratio"}
     assert set(table.loc[table["task"] == "numbers", "metric"]) == sampled
@@ -267,8 +253,7 @@ def test_targets_are_covered_by_any_value_on_them_valid_or_not():
     assert (found["value"], found["n"]) == (2, 5)
     low, _ = coverage_interval([2, 2], 5)
     assert tuple(found[["ci_low", "ci_high"]]) == pytest.approx((low, 2))  # both of its targets
-    rows = [("numbers/a", text, 0.25) for text in ("1", "9", "two", "8")]
-    table = measured(t=pd.DataFrame(rows, columns=TARGETS.names))
+    table = measured(targets={"numbers/a": {"1", "9", "two", "8"}})
     found = row(table, "targets_covered", "numbers/a")
     assert (found["value"], found["n"]) == (2, 5)  # 9 in no valid answer; "two" is a mere text
     low, high = coverage_interval([1, 2], 5)
@@ -278,26 +263,10 @@ def test_targets_are_covered_by_any_value_on_them_valid_or_not():
     assert not set(of_others["metric"]) & {"target_rate", "targets_covered"}
 
 
-def test_openings_of_biographies_are_no_targets_to_hit_or_cover():
-    life = samples().query("prompt == 'names/us'").assign(prompt="biographies/sketch")
-    openings = [("biographies/sketch", f"{{{name}}}\n", 0.5) for name in ("Ada", "Bo")]
-    opening = pd.DataFrame(openings, columns=TARGETS.names)
-    both = [
-        pd.concat(pair, ignore_index=True) for pair in ((samples(), life), (targets(), opening))
-    ]
-    table = measured(both[0], t=both[1])
-    lives = set(table.loc[table["task"] == "biographies", "metric"])
-    sampled = {"coverage", "entropy", "top_share", "entropy_model", "coverage_valid", "valid_rate"}
-    assert lives == sampled
-    others = table[table["task"] != "biographies"].reset_index(drop=True)
-    pd.testing.assert_frame_equal(others, measured(), check_exact=True)
-
-
 @given(drawn)
 def test_top_share_is_that_of_the_commonest_outcome(outcomes):
-    table = metrics.natural_rows(outcomes, "names", "names/us", 0).set_index("metric")
     top = max(map(outcomes.count, outcomes))
-    assert table.loc["top_share", "value"] == pytest.approx(top / len(outcomes), **close)
+    assert metrics.top_share(outcomes).value == pytest.approx(top / len(outcomes), **close)
 
 
 def named(*values, prompt="names/us"):
@@ -351,9 +320,8 @@ def test_no_natural_ratio_where_the_commonest_value_is_no_natural_name(values):
 def test_only_names_have_a_natural_ratio():
     table = measured()
     assert set(table.loc[table["metric"] == "natural_ratio", "task"]) == {"names"}
-    empty = NATURAL.empty_table().to_pandas()
     others = table[table["metric"] != "natural_ratio"].reset_index(drop=True)
-    without = measured(births=empty)
+    without = measured(births={})
     without = without[without["metric"] != "natural_ratio"].reset_index(drop=True)
     pd.testing.assert_frame_equal(others, without, check_exact=True)
 
@@ -367,18 +335,6 @@ def test_rows_bear_the_field_that_they_were_measured_under():
 def test_one_sample_leaves_the_model_entropy_open():
     found = row(measured(samples().iloc[:1], exact().iloc[:0]), "entropy_model", "numbers/a")
     assert (found["value"], found["ci_low"], found["ci_high"]) == (0.5, 0, math.inf)
-
-
-def test_natural_rows_hold_coverage_entropy_and_top_share():
-    table = metrics.natural_rows(["Ada", "Bo", "Ada"], "names", "names/us", 5)
-    assert table.columns.tolist() == METRICS.names
-    assert table["metric"].tolist() == ["coverage", "entropy", "top_share"]
-    expected = [2, math.log(3) - 2 / 3 * math.log(2), 2 / 3]
-    assert table["value"].tolist() == pytest.approx(expected, **close)
-    assert set(table["model"]) == set(table["tuning"]) == {"natural"}
-    assert set(table["n"]) == {3}
-    with pytest.raises(InputError, match="names/us: no draws"):
-        metrics.natural_rows([], "names", "names/us", 5)
 
 
 @pytest.mark.parametrize(
@@ -400,7 +356,7 @@ def test_tables_that_cannot_be_right_are_refused(frame, column, value, message):
         measured(tables["samples"], tables["exact"])
 
 
-# References, by the stage `metrics`
+# Natural references
 
 
 @pytest.fixture
@@ -411,11 +367,11 @@ def references(tmp_path):
         path, births = tmp_path / f"{task}.yaml", tmp_path / "natural.parquet"
         texts = {slug: {"text": "Output {value}.", "targets": its} for slug, its in prompts.items()}
         path.write_text(yaml.safe_dump({"prompts": texts}))
-        write_targets(path, None, 1, tmp_path / "targets.parquet")
-        write_table(births, natural().assign(count=1), NATURAL)
-        stage.run(
+        write_targets(task=path, seed=1, out=tmp_path / "targets.parquet")
+        rows = [{"name": n, "count": 1, "probability": p} for n, p in BIRTHS.items()]
+        write_rows(births, rows, NATURAL)
+        gather_metrics(
             parts=[],
-            tasks=[path],
             targets=[tmp_path / "targets.parquet"],
             natural=births,
             draws=draws,
@@ -423,7 +379,10 @@ def references(tmp_path):
             out=tmp_path / "metrics.parquet",
         )
         rows = read_table(tmp_path / "metrics.parquet", METRICS).to_pandas()
+        for _, of_prompt in rows.groupby("prompt"):
+            assert of_prompt["metric"].tolist() == ["coverage", "entropy", "top_share"]
         assert set(rows["n"]) <= {draws}
+        assert {*rows["model"], *rows["tuning"]} <= {"natural"}
         return rows[rows["metric"] == "entropy"].set_index("prompt")["value"].to_dict()
 
     return of
@@ -441,6 +400,6 @@ def test_the_reference_of_a_weighted_prompt_is_its_target_distribution(reference
 def test_the_reference_of_an_even_prompt_is_uniform_for_numbers_and_births_for_names(references):
     even = {"own": ["1", "2", "3"]}
     assert references("numbers", even) == {"numbers/own": pytest.approx(math.log(3), abs=0.01)}
-    births = stats.entropy(natural()["probability"])
+    births = stats.entropy(list(BIRTHS.values()))
     assert references("names", even) == {"names/own": pytest.approx(births, abs=0.05)}
     assert references("dice", even | {"two": WEIGHTED}).keys() == {"dice/two"}

@@ -10,16 +10,15 @@ from pathlib import Path
 import pytest
 
 from diffuselm.errors import InputError
-from diffuselm.files.contracts import read_table
+from diffuselm.files.tables import read_table
 from diffuselm.measure.mt_bench import (
     ANSWERS,
     Question,
-    answer,
-    conversation_ids,
     parse_questions,
     read_questions,
     write_questions,
 )
+from diffuselm.measure.mt_bench_answers import answer, answer_questions, conversation_ids
 from records import write_record
 
 MODEL = Path(__file__).parents[2] / "resources/models/tiny-llama"
@@ -47,19 +46,19 @@ def test_questions_keep_their_order_turns_and_references():
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        (b"", "Invalid JSON"),
-        (b"{", "Invalid JSON"),
-        (b"\xff", "Invalid JSON"),
-        (b"[1]", "found '\\[1\\]'"),
-        (jsonl({k: v for k, v in MATH.items() if k != "turns"}), "turns: .*Field required"),
-        (jsonl({**MATH, "question_id": "111"}), "question_id: found '111'; .*valid integer"),
-        (jsonl({**MATH, "question_id": True}), "question_id: found 'True'"),
-        (jsonl({**MATH, "question_id": 2**63}), "question_id: found '9223"),
+        (b"", "not JSON"),
+        (b"{", "not JSON"),
+        (b"\xff", "not JSON"),
+        (b"[1]", "found \\[1\\]; expected a mapping"),
+        (jsonl({k: v for k, v in MATH.items() if k != "turns"}), "turns: missing"),
+        (jsonl({**MATH, "question_id": "111"}), "question_id: found '111'; .*whole number"),
+        (jsonl({**MATH, "question_id": True}), "question_id: found True"),
+        (jsonl({**MATH, "question_id": 2**63}), "question_id: found 9223"),
         (jsonl({**MATH, "category": "../etc"}), "category: found '../etc'"),
         (jsonl({**MATH, "turns": "Both?"}), "turns: found 'Both\\?'"),
         (jsonl({**MATH, "turns": ["One?"]}), "turns: found .* at least 2"),
         (jsonl({**MATH, "turns": ["1?", "2?", "3?"]}), "turns: found .* at most 2"),
-        (jsonl({**MATH, "turns": ["1?", 2]}), "turns.1: found '2'"),
+        (jsonl({**MATH, "turns": ["1?", 2]}), "turns.1: found 2; expected text"),
         (jsonl({**MATH, "turns": ["1?", ""]}), "turns.1: found ''"),
         (jsonl({**MATH, "reference": "2"}), "reference: found '2'"),
     ],
@@ -82,11 +81,13 @@ def test_a_local_file_is_copied_whole_and_only_if_it_is_the_known_one(tmp_path):
     source, out = tmp_path / "q.jsonl", tmp_path / "out" / "questions.jsonl"
     source.write_bytes(jsonl(WRITING, MATH))
     with pytest.raises(InputError, match=r"q\.jsonl: sha256 is [0-9a-f]{64}, expected 00"):
-        write_questions(str(source), out, sha256="0" * 64)
+        write_questions(source=str(source), out=out, sha256="0" * 64)
     with pytest.raises(InputError, match="none: cannot be read"):
-        write_questions(str(tmp_path / "none"), out, sha256=None)
+        write_questions(source=str(tmp_path / "none"), out=out)
     assert not out.parent.exists()
-    write_questions(str(source), out, sha256=hashlib.sha256(source.read_bytes()).hexdigest())
+    write_questions(
+        source=str(source), out=out, sha256=hashlib.sha256(source.read_bytes()).hexdigest()
+    )
     assert out.read_bytes() == source.read_bytes()
     assert [one.question_id for one in read_questions(out)] == [81, 111]
 
@@ -98,10 +99,10 @@ def test_a_url_is_fetched_and_a_missing_one_is_one_line(tmp_path):
     threading.Thread(target=server.serve_forever, args=(0.01,)).start()
     url, out = f"http://127.0.0.1:{server.server_port}", tmp_path / "out.jsonl"
     try:
-        with pytest.raises(InputError, match=f"^{url}/no: download failed .*404") as error:
-            write_questions(f"{url}/no", out, sha256=None)
+        with pytest.raises(InputError, match=f"^{url}/no: HTTP 404") as error:
+            write_questions(source=f"{url}/no", out=out)
         assert not out.exists()
-        write_questions(f"{url}/q.jsonl", out, sha256=None)
+        write_questions(source=f"{url}/q.jsonl", out=out)
     finally:
         server.shutdown()
         server.server_close()
@@ -154,7 +155,7 @@ def test_the_second_answer_follows_the_models_own_first(loaded, monkeypatch):
     assert (first["turn"], second["turn"]) == (1, 2)
 
 
-def test_answers_hang_on_their_seed_alone_and_greedy_ones_on_none(loaded):
+def test_answers_depend_on_their_seed_alone_and_greedy_ones_on_none(loaded):
     import torch
 
     first = answers(loaded, WRITING)
@@ -182,15 +183,13 @@ def test_an_answer_cut_short_is_flagged_and_an_ended_one_is_not(loaded):
 
 
 def test_the_stage_writes_both_turns_of_every_question_and_its_record(tmp_path):
-    from diffuselm.stages import mt_bench_answers
-
     questions, out = tmp_path / "questions.jsonl", tmp_path / "tiny-llama" / "base.parquet"
     questions.write_bytes(jsonl(WRITING, MATH))
     write_record(tmp_path / "m.json", MODEL, name="tiny-llama", stand_in=True)
     written = []
     for _ in range(2):
-        mt_bench_answers.run(
-            model_record=tmp_path / "m.json",
+        answer_questions(
+            model=tmp_path / "m.json",
             tuning="base",
             adapter=None,
             questions=questions,

@@ -24,21 +24,23 @@ from faker.providers.person.en_US import Provider
 from safetensors.torch import load_file
 from scipy.stats import t as student
 
+from diffuselm.config.names import NamesSettings
+from diffuselm.config.ranges import RangesSettings
+from diffuselm.config.sample import AnswerSettings
+from diffuselm.config.tune import LoraSettings
 from diffuselm.files.seeds import derive
-from diffuselm.stages import (
-    biographies,
-    measure,
-    metrics,
-    mt_bench_answers,
-    mt_bench_judge,
-    names,
-    ranges,
-    sample,
-    sweep,
-    targets,
-    tune,
-)
-from diffuselm.tuning.loop import Hyperparameters
+from diffuselm.measure.biographies import write_biographies
+from diffuselm.measure.metrics import UP_TO_ONE
+from diffuselm.measure.model_metrics import measure_model
+from diffuselm.measure.mt_bench_answers import answer_questions
+from diffuselm.measure.natural import gather_metrics
+from diffuselm.measure.verdicts import judge_answers
+from diffuselm.stages.sample import sample, sweep
+from diffuselm.stages.tune import tune
+from diffuselm.tasks.natural_names import write_natural
+from diffuselm.tasks.number_ranges import write_ranges
+from diffuselm.tasks.target_sets import write_targets
+from loopback import completion, endpoint
 from records import write_record
 
 ROOT = Path(__file__).parents[2]
@@ -59,18 +61,14 @@ SWEPT, TEMPERATURES = ["names/english", "numbers/1-10"], [1.5, 2.0]
 CATEGORIES = {1: "math", 2: "math", 3: "stem"}  # of the questions of MT-Bench
 LORA = {"rank": 4, "alpha": 8, "dropout": 0.0, "target_modules": ("q_proj", "down_proj")}
 ADAM = {"learning_rate": 0.003, "eps": 1e-5, "max_grad_norm": 1.0}
-SETTINGS = Hyperparameters(**LORA, **ADAM, passes=2, stop_ratio=None, token_budget=2048)
+SETTINGS = LoraSettings(**LORA, **ADAM, passes=2, stop_ratio=None, token_budget=2048)
 LONGEST = {"biographies": 160}  # tokens of an answer; 24 of others
 
 
-class Judge:
-    """Grades by the letters that it reads; at times gives no grade, or one out of bounds."""
-
-    model, repeats = "by-letters", 2
-
-    def ask(self, prompt, repeat):
-        letters = crc32(prompt.encode())
-        return f"Well put. [[{letters % 11 + repeat}]]" if letters % 7 else "No grade."
+def verdict(number, call):
+    """A judge that grades by the letters that it reads, at times with no grade or one too high."""
+    letters = crc32(call["payload"]["messages"][0]["content"].encode())
+    return completion(f"Well put. [[{letters % 11 + number % 2}]]" if letters % 7 else "No grade.")
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +76,7 @@ def run(tmp_path_factory):
     """Folder of a run through every stage up to the metrics: one model, before and after tuning."""
     folder = tmp_path_factory.mktemp("run")
     asked(folder)
-    tune.run(
+    tune(
         **reading(folder, ["names", "numbers"]),
         tuning="all",
         prompts=[],
@@ -91,13 +89,17 @@ def run(tmp_path_factory):
     for tuning in TASKS:
         answered(folder, tuning)
         judged(folder, tuning)
-    sweep.run(
+    sweep(
         **reading(folder, ["names", "numbers"]),
         tuning="base",
         adapter=None,
-        draws=DRAWS,
-        max_tokens=dict.fromkeys(("names", "numbers"), 24),
-        token_budget=16384,
+        settings=AnswerSettings(
+            draws=dict.fromkeys(("names", "numbers"), DRAWS),
+            max_tokens=dict.fromkeys(("names", "numbers"), 24),
+            held=False,
+            token_budget=16384,
+            pass_budget=2048,
+        ),
         prompts=SWEPT,
         temperatures=TEMPERATURES,
         checkpoint=folder / "checkpoints/sweep",
@@ -117,17 +119,18 @@ def asked(folder):
         for births, name in enumerate(["Margy", *Provider.first_names], start=5)
     ]
     (folder / "yob2022.txt").write_text("".join(lines))
-    births = {"source": "file", "year": 2022, "file": folder / "yob2022.txt"}
-    names.run(**births, archive=folder / "names.zip", out=natural)
+    births = NamesSettings(source="file", year=2022, file=folder / "yob2022.txt")
+    write_natural(names=births, archive=folder / "names.zip", out=natural)
     (folder / "tasks").mkdir()
     for task, slugs in PROMPTS.items():
         shipped = yaml.safe_load((ROOT / f"resources/tasks/{task}.yaml").read_text())["prompts"]
         few = {"prompts": {slug: shipped[slug] for slug in slugs}}
         (folder / f"tasks/{task}.yaml").write_text(yaml.safe_dump(few))
-    ranges.run(highs=[10], sizes=[5], versions=2, seed=SEED, out=folder / "tasks/ranges.yaml")
+    few = RangesSettings(highs=[10], sizes=[5], versions=2)
+    write_ranges(ranges=few, seed=SEED, out=folder / "tasks/ranges.yaml")
     for task in TASKS["base"]:
         out = folder / f"targets/{task}.parquet"
-        targets.run(task=folder / f"tasks/{task}.yaml", natural=natural, seed=SEED, out=out)
+        write_targets(task=folder / f"tasks/{task}.yaml", natural=natural, seed=SEED, out=out)
     questions = [
         {"question_id": number, "category": category, "turns": [f"Why {number}?", "And then?"]}
         for number, category in CATEGORIES.items()
@@ -138,8 +141,7 @@ def asked(folder):
 def reading(folder, tasks):
     return {
         "seed": SEED,
-        "model_record": folder / "tiny.json",
-        "tasks": [folder / f"tasks/{task}.yaml" for task in tasks],
+        "model": folder / "tiny.json",
         "targets": [folder / f"targets/{task}.parquet" for task in tasks],
     }
 
@@ -147,12 +149,12 @@ def reading(folder, tasks):
 def answered(folder, tuning):
     """Answers to prompts, the probabilities of their targets, text's loss, and biographies."""
     answers = folder / f"samples/tiny/{tuning}.parquet"
-    sample.run(
+    sample(
         **reading(folder, TASKS[tuning]),
         tuning=tuning,
         adapter=None if tuning == "base" else folder / f"adapters/tiny/{tuning}",
         held_out_text=ROOT / "resources/text/held-out.txt",
-        settings=sample.SamplingSettings(
+        settings=AnswerSettings(
             draws=dict.fromkeys(TASKS[tuning], DRAWS),
             max_tokens={task: LONGEST.get(task, 24) for task in TASKS[tuning]},
             held=False,
@@ -160,33 +162,37 @@ def answered(folder, tuning):
             pass_budget=2048,
         ),
         checkpoint=folder / f"checkpoints/{tuning}",
-        samples_out=answers,
-        exact_out=folder / f"exact/tiny/{tuning}.parquet",
-        text_out=folder / f"text/tiny/{tuning}.parquet",
+        samples=answers,
+        exact=folder / f"exact/tiny/{tuning}.parquet",
+        text=folder / f"text/tiny/{tuning}.parquet",
     )
-    biographies.run(samples=answers, out=folder / f"biographies/tiny/{tuning}.parquet")
+    write_biographies(samples=answers, out=folder / f"biographies/tiny/{tuning}.parquet")
 
 
 def judged(folder, tuning):
     """Answers to the questions, and verdicts on them."""
     questions, answers = folder / "questions.jsonl", folder / f"answers/tiny/{tuning}.parquet"
-    mt_bench_answers.run(
+    answer_questions(
         seed=SEED,
-        model_record=folder / "tiny.json",
+        model=folder / "tiny.json",
         tuning=tuning,
         adapter=None if tuning == "base" else folder / f"adapters/tiny/{tuning}",
         questions=questions,
         max_tokens=8,
         out=answers,
     )
-    mt_bench_judge.run(
-        questions=questions,
-        answers=answers,
-        judge=Judge(),
-        seed=SEED,
-        verdicts=folder / f"verdicts/tiny/{tuning}.parquet",
-        metrics=folder / f"mt-bench/tiny/{tuning}.parquet",
-    )
+    with endpoint(verdict) as (url, _):
+        judge_answers(
+            questions=questions,
+            answers=answers,
+            url=url,
+            model="by-letters",
+            repeats=2,
+            cache=folder / "cache",
+            seed=SEED,
+            verdicts=folder / f"verdicts/tiny/{tuning}.parquet",
+            metrics=folder / f"mt-bench/tiny/{tuning}.parquet",
+        )
 
 
 def measured(folder):
@@ -195,21 +201,20 @@ def measured(folder):
 
     target_sets = reading(folder, TASKS["base"])["targets"]
     known = {"targets": target_sets, "natural": folder / "natural.parquet", "seed": SEED}
-    measure.run(
+    measure_model(
         **known,
         samples=both("samples"),
         exact=both("exact"),
         text=both("text"),
-        adapters=[folder / "adapters/tiny/all"],
+        adapters=[folder / "adapters/tiny/all/run.json"],
         biographies=both("biographies"),
-        sweep=folder / "sweep/tiny.parquet",
+        sweep=[folder / "sweep/tiny.parquet"],
         baseline="base",
         out=folder / "part.parquet",
     )
-    metrics.run(
+    gather_metrics(
         **known,
         parts=[folder / "part.parquet", *both("mt-bench")],
-        tasks=reading(folder, TASKS["base"])["tasks"],
         draws=DRAWS,
         out=folder / "metrics.parquet",
     )
@@ -270,8 +275,8 @@ def read_biography(row):
     parts = [part.strip() for part in place.split(",")]
     year, gender = birth_year(born), GENDERS.get(gender.lower())
     lettered = all(any(map(str.isalpha, word)) for word in [first, *others, *parts])
-    told = all(any(map(str.isalnum, field)) for field in (job, deed))
-    if not (others and len(parts) > 1 and year and gender and lettered and told):
+    filled = all(any(map(str.isalnum, field)) for field in (job, deed))
+    if not (others and len(parts) > 1 and year and gender and lettered and filled):
         return None
     start = max((at + 1 for at, word in enumerate(others[:-1]) if not word.islower()), default=0)
     values = first, " ".join(others[start:]), gender, year, ", ".join(parts), job
@@ -427,9 +432,9 @@ def recomputed(folder):
         by_prompt = {prompt: its | of_targets(scored[prompt]) for prompt, its in by_prompt.items()}
         found |= of_prompts(by_prompt, tuning, "value") | of_text(text, tuning)
         found |= of_verdicts(verdicts, tuning)
-        told = [row for row in drawn if row["prompt"] == "biographies/sketch"]
-        lives[tuning] = [life for row in told if (life := read_biography(row))]
-        found |= of_biographies(lives[tuning], lives["base"], tuning, len(told))
+        sketches = [row for row in drawn if row["prompt"] == "biographies/sketch"]
+        lives[tuning] = [life for row in sketches if (life := read_biography(row))]
+        found |= of_biographies(lives[tuning], lives["base"], tuning, len(sketches))
     for temperature, drawn in by(rows(folder, "sweep/tiny"), "temperature").items():
         by_prompt = of_answers(drawn, texts, births)
         found |= of_prompts(by_prompt, "base", f"temperature {temperature:g}")
@@ -586,3 +591,10 @@ def test_intervals_of_rates_and_means_are_those_of_wilson_and_student(both):
     for key, (row, (_, _, interval)) in both.items():
         if interval is not None:
             assert (row["ci_low"], row["ci_high"]) == pytest.approx(interval, **close), key
+
+
+def test_metrics_that_cannot_pass_1_are_known(both):
+    metrics = {key[-1] for key in both}
+    assert metrics >= UP_TO_ONE
+    assert {name for name in metrics if name.endswith(("_rate", "_share"))} <= UP_TO_ONE
+    assert max(row["ci_high"] for key, (row, _) in both.items() if key[-1] in UP_TO_ONE) <= 1

@@ -291,9 +291,7 @@ def test_a_model_told_not_to_think_answers_after_its_closed_thoughts(caplog):
     assert [*format_.prompt_ids("A name?"), *ids] == whole
     [told] = caplog.messages
     assert "\n" not in told
-    assert told.startswith(
-        "models/tiny: the chat template opens a new turn otherwise than it writes"
-    )
+    assert told.startswith("models/tiny: the chat template does not open a new turn as it writes")
     assert format_.around("A place?") == ("", "")
     format_.opening_ids("A person?", [OPENING])
     assert caplog.messages == [told]

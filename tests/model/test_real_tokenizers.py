@@ -26,7 +26,7 @@ from diffuselm.model.answers import first_value, is_valid
 from diffuselm.model.chat import ChatFormat
 from diffuselm.model.opening import load_chat_format
 from diffuselm.tasks.persons import draw_persons, opening
-from diffuselm.tasks.tasks import TargetSet, load_task
+from diffuselm.tasks.task_files import load_task
 from diffuselm.tree.prefix_tree import build
 
 pytest.importorskip("mistral_common")
@@ -187,7 +187,7 @@ def request_of(*said):
 
 def targets(prompt):
     """Braced targets; where they are still to be drawn, ones that stand in for them."""
-    if isinstance(prompt.targets, TargetSet):
+    if prompt.targets:
         return [f"{{{text}}}" for text in prompt.targets.texts]
     return ANSWERS
 

@@ -10,23 +10,22 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from diffuselm.config.paper import PAPER_MODELS
 from diffuselm.errors import InputError
-from diffuselm.files.contracts import METRICS, write_rows
-from diffuselm.paper.claims import (
+from diffuselm.files.schemas import METRICS
+from diffuselm.files.tables import write_rows
+from diffuselm.paper.claims import Claim, load_claims
+from diffuselm.paper.comparison import ModelRecord
+from diffuselm.paper.published import as_metrics, load_published, unswapped
+from diffuselm.paper.scorecard import SCORECARD, as_frame, scorecard
+from diffuselm.paper.verdicts import (
     FAILS,
     HOLDS,
     NOT_APPLICABLE,
     NOT_MEASURED,
-    SCORECARD,
     UNDECIDED,
-    Claim,
-    _as_metrics,
     evaluate,
-    load_claims,
 )
-from diffuselm.paper.comparison import ModelRecord
-from diffuselm.paper.published import PAPER_MODELS, load_published, unswapped
-from diffuselm.paper.scorecard import render_scorecard
 
 PAPER = Path(__file__).parents[2] / "resources" / "paper"
 CLAIMS = {claim.id: claim for claim in load_claims(PAPER / "claims.yaml")}
@@ -47,9 +46,8 @@ def row(tuning, of, metric, value, *, model="own", field="value", n=1000, half=0
 
 def judged(claim: str | Claim, *rows: dict, model=OWN, models=None) -> pd.Series:
     claim = CLAIMS[claim] if isinstance(claim, str) else claim
-    frame = evaluate(
-        pd.DataFrame(rows, columns=METRICS.names), [claim], models or [model], PUBLISHED
-    )
+    metrics = pd.DataFrame(rows, columns=METRICS.names)
+    frame = as_frame(evaluate(metrics, [claim], models or [model], PUBLISHED))
     return frame[frame["model"] == model.model].iloc[0]
 
 
@@ -59,8 +57,8 @@ def judged(claim: str | Claim, *rows: dict, model=OWN, models=None) -> pd.Series
 def test_the_papers_own_tables_bear_its_claims_out():
     """Any slipped threshold, cell or transcript shows here."""
     models = [ModelRecord(model=name, stand_in=False, paper_model=name) for name in PAPER_MODELS]
-    right = _as_metrics(unswapped(PUBLISHED[PUBLISHED["note"] != "misprinted"]))
-    frame = evaluate(right, list(CLAIMS.values()), models, PUBLISHED)
+    right = as_metrics(unswapped(PUBLISHED[PUBLISHED["note"] != "misprinted"]))
+    frame = as_frame(evaluate(right, list(CLAIMS.values()), models, PUBLISHED))
     told = frame[frame["verdict"].isin([HOLDS, FAILS, UNDECIDED])]
     assert set(told["verdict"]) == {HOLDS}
     assert told["claim"].nunique() >= 20
@@ -85,17 +83,22 @@ def test_claims_are_many_and_name_tables_and_figures_that_there_are():
         ("if_absent:", "if_missing:", "if_missing"),
         ("- id: base-name-40\n", "- id: base-number-over-25\n", "twice"),
         ("link: metrics.parquet", "link: 'a](b'", "link"),
-        ("each: [female_share, male_share]", "take: second smallest", "expected 2"),
+        ("each: {metric: [female_share, male_share]}", "take: second smallest", "expected 2"),
         ("- id: base-name-40\n", "- id: 'base name'\n", "base name"),
         ("- id: base-misses-numbers", "id: [", "line "),
         ("  threshold: 0.6\n", "  threshold: 0.6\n  threshold: 0.7\n", "'threshold' appears twice"),
         ("take: second smallest", "take: spread of models", "without over"),
-        ("each: [female_share, male_share]", "each: ['a\"b']", "each.0"),
+        ("each: {metric: [female_share, male_share]}", "each: {metric: ['a\"b']}", "each.metric.0"),
         ('"It draws {ours} of the ten."', '"It draws {our} of the ten."', "{our}"),
         ('"It draws {ours} of the ten."', '"It draws {ours:f} of the ten."', "{ours:f}"),
         ('"It draws {ours} of the ten."', '"It draws {least}."', "{least}"),
         ('"It draws {ours} of the ten."', '"It draws {ours}} of the ten."', "}"),
-        ('  seen: "It draws {ours} of the ten."\n', "", "seen: Field required"),
+        ('  seen: "It draws {ours} of the ten."\n', "", "seen: missing"),
+        ("each: {metric: [female_share, male_share]}", "each: {metric: []}", "empty"),
+        ("each: {metric: [female_share, male_share]}", "each: {value: [a]}", "value"),
+        ("of: numbers/1-10, metric: targets_covered", "of: numbers/1-10", "in a cell"),
+        ("metric: targets_covered", "metrics: targets_covered", "metrics"),
+        ("field: gender}}", "field: gender, metric: entropy}}", "metric in a cell"),
     ],
 )
 def test_a_spoiled_list_is_refused_with_one_line(tmp_path, old, new, found):
@@ -202,7 +205,7 @@ def test_names_are_held_against_births_alone():
     metrics = pd.DataFrame([tuned, natural])
 
     def verdict(embedded_names):
-        [found] = evaluate(metrics, [claim], [OWN], PUBLISHED, embedded_names).itertuples()
+        [found] = evaluate(metrics, [claim], [OWN], PUBLISHED, embedded_names)
         return found.verdict, found.reason
 
     assert verdict(embedded_names=True) == (NOT_APPLICABLE, claim.not_for_embedded_names)
@@ -356,7 +359,7 @@ def test_the_papers_own_numbers_are_found_whatever_the_baseline():
     taught = dataclasses.replace(LLAMA, baseline="form")
     none = pd.DataFrame(columns=METRICS.names)
     ours, theirs = (
-        evaluate(none, list(CLAIMS.values()), [model], PUBLISHED)["published"].tolist()
+        as_frame(evaluate(none, list(CLAIMS.values()), [model], PUBLISHED))["published"].tolist()
         for model in (taught, LLAMA)
     )
     assert ours == theirs
@@ -523,7 +526,7 @@ def rendered(tmp_path: Path, models: list[ModelRecord], rows: list[dict]) -> str
     write_rows(tmp_path / "metrics.parquet", rows, METRICS)
     names = tmp_path / "names.json"
     names.write_text(json.dumps({"source": "embedded"}))
-    render_scorecard(
+    scorecard(
         metrics=tmp_path / "metrics.parquet",
         records=records,
         published=PAPER / "published.csv",

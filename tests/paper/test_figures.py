@@ -14,17 +14,18 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from diffuselm.errors import InputError
-from diffuselm.files.contracts import METRICS, NATURAL, SAMPLES, TARGETS, write_rows
-from diffuselm.paper.comparison import ModelRecord, Number
-from diffuselm.paper.figure_1 import render_figure_1
-from diffuselm.paper.figure_3 import _figure_3, figure_3_data, render_figure_3
-from diffuselm.paper.figure_files import (
+from diffuselm.files.schemas import METRICS, NATURAL, SAMPLES, TARGETS
+from diffuselm.files.tables import write_rows
+from diffuselm.paper.comparison import Key, ModelRecord, Number
+from diffuselm.paper.drawing import (
     STYLE,
     model_label,
     plot_text,
     whisker_lengths,
     write_figure,
 )
+from diffuselm.paper.figure_1 import figure_1
+from diffuselm.paper.figure_3 import _figure_3, figure_3, figure_3_data
 
 HOSTILE = ["$\\frac{x$", "小明", "x\r\ny", "x\ry", "\u202eevil", "NA", '"q",', "a" * 400]
 
@@ -80,17 +81,17 @@ def read(path: Path) -> pd.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def figure_1(tmp_path_factory) -> tuple[Path, dict]:
+def rendered_figure_1(tmp_path_factory) -> tuple[Path, dict]:
     folder = tmp_path_factory.mktemp("figure-1")
     given = inputs(folder)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        render_figure_1(**given, out=folder / "figures")
+        figure_1(**given, out=folder / "figures")
     return folder / "figures", given
 
 
-def test_each_distribution_of_figure_1_is_sorted_by_its_own_shares(figure_1):
-    data = read(figure_1[0] / "figure-1.csv")
+def test_each_distribution_of_figure_1_is_sorted_by_its_own_shares(rendered_figure_1):
+    data = read(rendered_figure_1[0] / "figure-1.csv")
     for _, rows in data.groupby(["model", "tuning", "prompt"]):
         assert rows["share"].is_monotonic_decreasing
         assert rows["rank"].tolist() == list(range(1, len(rows) + 1))
@@ -102,8 +103,8 @@ def test_each_distribution_of_figure_1_is_sorted_by_its_own_shares(figure_1):
     assert natural["outcome"].tolist() == ["Emma", "Olivia", "Liam"]
 
 
-def test_numbers_of_figure_1_are_the_ten_asked_for_among_all_answers(figure_1):
-    data = read(figure_1[0] / "figure-1.csv")
+def test_numbers_of_figure_1_are_the_ten_asked_for_among_all_answers(rendered_figure_1):
+    data = read(rendered_figure_1[0] / "figure-1.csv")
     base = data[(data["tuning"] == "base") & (data["prompt"] == "numbers/1-10")]
     assert set(base["outcome"]) == {str(i) for i in range(1, 11)}
     assert base["outcome"].tolist()[:2] == ["5", "3"]
@@ -111,15 +112,15 @@ def test_numbers_of_figure_1_are_the_ten_asked_for_among_all_answers(figure_1):
     assert not len(data[data["tuning"] == "rng-10"])
 
 
-def test_hostile_answers_reach_the_data_unchanged(figure_1):
-    data = read(figure_1[0] / "figure-1.csv")
+def test_hostile_answers_reach_the_data_unchanged(rendered_figure_1):
+    data = read(rendered_figure_1[0] / "figure-1.csv")
     tuned = data[data["tuning"] == "only-names"]
     assert set(tuned["outcome"]) == {*HOSTILE, "Liam"}
 
 
-def test_the_same_inputs_give_the_same_bytes(figure_1, tmp_path):
-    folder, given = figure_1
-    render_figure_1(**given, out=tmp_path)
+def test_the_same_inputs_give_the_same_bytes(rendered_figure_1, tmp_path):
+    folder, given = rendered_figure_1
+    figure_1(**given, out=tmp_path)
     for name in ("figure-1.png", "figure-1.pdf", "figure-1.csv"):
         assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
     assert sorted(p.name for p in tmp_path.iterdir()) == [
@@ -129,19 +130,19 @@ def test_the_same_inputs_give_the_same_bytes(figure_1, tmp_path):
     ]
 
 
-def test_pdf_embeds_its_fonts_as_text_without_a_date(figure_1):
-    pdf = (figure_1[0] / "figure-1.pdf").read_bytes()
+def test_pdf_embeds_its_fonts_as_text_without_a_date(rendered_figure_1):
+    pdf = (rendered_figure_1[0] / "figure-1.pdf").read_bytes()
     assert b"/FontFile2" in pdf
     assert b"/Type3" not in pdf
     assert b"CreationDate" not in pdf
-    assert b"Software" not in (figure_1[0] / "figure-1.png").read_bytes()
+    assert b"Software" not in (rendered_figure_1[0] / "figure-1.png").read_bytes()
 
 
 def test_figure_1_needs_a_distribution_to_compare_with(tmp_path):
     given = inputs(tmp_path)
     write_rows(given["targets"], [{"prompt": "x/y", "text": "1", "weight": 1.0}], TARGETS)
     with pytest.raises(InputError, match="numbers/1-10"):
-        render_figure_1(**given, out=tmp_path)
+        figure_1(**given, out=tmp_path)
 
 
 @settings(max_examples=60, deadline=None)
@@ -172,7 +173,7 @@ def test_figure_3_takes_base_leave_one_out_and_own_tuning(tmp_path):
     ]
     write_rows(tmp_path / "metrics.parquet", rows, METRICS)
     records = [record(tmp_path, "m"), record(tmp_path, "absent")]
-    render_figure_3(metrics=tmp_path / "metrics.parquet", records=records, out=tmp_path)
+    figure_3(metrics=tmp_path / "metrics.parquet", records=records, out=tmp_path)
     data = pd.read_csv(tmp_path / "figure-3.csv")
     own = data[data["model"] == "m"]
     assert own["condition"].tolist() == ["base", "OOD", "ID"] * 2
@@ -187,7 +188,7 @@ def test_labels_of_figure_3_stay_on_the_page_and_apart(count):
     models = [ModelRecord(f"model-of-{i}-billion-chat", i % 2 == 0, None) for i in range(count)]
     tasks = {"names": "Baby Names", "zoo": "zoo"}
     numbers = {
-        (model.model, tuning, task, None, "entropy"): Number(2.0, 1.9, 2.2, 10, 1)
+        Key(model.model, tuning, task, None, "entropy"): Number(2.0, 1.9, 2.2, 10, 1)
         for model in models
         for task in tasks
         for tuning in ("base", "all", f"without-{task}", f"only-{task}")
@@ -208,7 +209,7 @@ def test_labels_of_figure_3_stay_on_the_page_and_apart(count):
 
 def test_figure_3_has_a_dash_for_each_run_that_was_not_made():
     models = [ModelRecord("m", True, None), ModelRecord("absent", False, None)]
-    numbers = {("m", "base", "fruits", None, "entropy"): Number(2.0, 1.9, 2.2, 10, 1)}
+    numbers = {Key("m", "base", "fruits", None, "entropy"): Number(2.0, 1.9, 2.2, 10, 1)}
     panel = _figure_3(figure_3_data(numbers, models), models, ["Fruits"]).axes[0]
     places = {round(text.get_position()[0], 2) for text in panel.texts}
     assert {text.get_text() for text in panel.texts} == {"–"}
@@ -235,5 +236,5 @@ def test_a_figure_that_cannot_be_written_leaves_nothing(tmp_path):
             raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full"):
-        write_figure(tmp_path / "figure-9", Broken(), pd.DataFrame())
+        write_figure(tmp_path, 9, Broken(), pd.DataFrame())
     assert not list(tmp_path.iterdir())

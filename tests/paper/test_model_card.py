@@ -10,10 +10,13 @@ from huggingface_hub import ModelCard
 from markdown_it import MarkdownIt
 
 from diffuselm.errors import InputError
-from diffuselm.files import contracts
-from diffuselm.files.provenance import file_hash, run_record, write_json
-from diffuselm.measure.metrics import measure
-from diffuselm.stages.model_cards import run
+from diffuselm.files.json_files import write_json
+from diffuselm.files.provenance import file_hash, run_record
+from diffuselm.files.schemas import METRICS, TRAINING
+from diffuselm.files.tables import write_rows, write_table
+from diffuselm.measure.prompt_metrics import measure
+from diffuselm.paper.model_card import model_cards
+from diffuselm.tasks.target_sets import write_targets
 
 HUB = {"hub": "org/model-7b-it", "revision": "a" * 40, "stand_in": False, "paper_model": None}
 RECORD = {
@@ -54,7 +57,6 @@ HOSTILE = (
     "<script>alert(1)</script> | ![i](https://evil.example/x.png) [l](javascript:alert(1)) `x`\n"
     "```\n# Title\n---\n<!-- '); import os; os.abort() -->\u2028www.evil.example m@evil.example {x}"
 )
-NOBODY = pd.DataFrame({"name": ["Ann"], "count": [1], "probability": [1.0]})
 
 
 def draws(values, prompt):
@@ -71,7 +73,6 @@ def scored(probabilities, prompt):
 
 def metrics(path):
     """As the stage `measure` makes them: base and tuned, on two tasks, and another seed's."""
-    empty = contracts.TARGETS.empty_table().to_pandas()
     frames = []
     for tuning, kinds, p in (("base", 1, [0.5, 0.0]), ("dice", 4, [0.45, 0.45])):
         answers = [draws([str(i % kinds) for i in range(100)], prompt) for prompt in MEASURED]
@@ -81,8 +82,8 @@ def metrics(path):
             if seed == 4:
                 drawn["value"] = drawn["text"] = [str(i) for i in range(len(drawn))]
             named = {"model": "own", "tuning": tuning, "seed": seed}
-            frames.append(measure(drawn, used, empty, NOBODY, **named))
-    contracts.write_table(path, pd.concat(frames), contracts.METRICS)
+            frames.append(measure(drawn, used, {}, {}, **named))
+    write_table(path, pd.concat(frames), METRICS)
 
 
 def adapter(folder, *, settings=None, start=None, prompts=None, **record):
@@ -96,7 +97,7 @@ def adapter(folder, *, settings=None, start=None, prompts=None, **record):
     write_json(folder / "run.json", made)
     step = {"prompt": "numbers/one", "optimal": 1.5, "learning_rate": 5e-5, "seconds": 1.0}
     rows = [{**step, "step": i, "loss": 2.0 + i} for i in range(6)]
-    contracts.write_rows(folder / "training.parquet", rows, contracts.TRAINING)
+    write_rows(folder / "training.parquet", rows, TRAINING)
     return folder
 
 
@@ -104,22 +105,19 @@ def adapter(folder, *, settings=None, start=None, prompts=None, **record):
 def cards(tmp_path):
     """Write cards into folders of adapters; returns their texts."""
     metrics(tmp_path / "metrics.parquet")
-    rows = [{"prompt": prompt, "text": str(i), "weight": 0.5} for prompt in TEXTS for i in range(2)]
-    contracts.write_rows(tmp_path / "targets.parquet", rows, contracts.TARGETS)
 
     def write(*adapters, texts=TEXTS):
         prompts = {
             id.removeprefix("numbers/"): {"text": text, "targets": [0, 1]}
             for id, text in texts.items()
         }
-        task = tmp_path / "numbers.yaml"
+        task, targets = tmp_path / "numbers.yaml", tmp_path / "targets.parquet"
         task.write_text(yaml.safe_dump({"prompts": prompts}))
-        run(
-            adapters=adapters,
+        write_targets(task=task, seed=3, out=targets)
+        model_cards(
+            runs=[folder / "run.json" for folder in adapters],
             metrics=tmp_path / "metrics.parquet",
-            tasks=[task],
-            targets=[tmp_path / "targets.parquet"],
-            baseline="base",
+            targets=[targets],
         )
         return [(folder / "README.md").read_text() for folder in adapters]
 
@@ -285,7 +283,7 @@ def test_no_text_of_a_prompt_or_path_is_markup_or_code(cards, tmp_path):
     assert sum(getattr(node, "value", None) == HOSTILE for node in ast.walk(tree)) == 4
 
 
-def test_its_bytes_hang_on_its_inputs_alone(cards, tmp_path):
+def test_its_bytes_depend_on_its_inputs_alone(cards, tmp_path):
     folder = adapter(tmp_path / "dice")
     first, again = (cards(folder)[0] for _ in range(2))
     assert first == again

@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from diffuselm.errors import InputError
-from diffuselm.files.provenance import run_record, write_json
+from diffuselm.files.json_files import write_json
+from diffuselm.files.provenance import run_record
 from diffuselm.measure.biographies import dataset, write_dataset
 from diffuselm.paper.job_times import JobTime, read_job_times, seconds_on, waits_for
-from diffuselm.stages.publish import LARGEST, run
+from diffuselm.paper.publish import LARGEST, publish
 
 HEADER = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n"
 # Seconds and MiB of each job; each kept one core busy.
@@ -60,9 +61,9 @@ def test_it_says_plainly_where_biographies_are_not_kept_in_order(results, tmp_pa
     asked = {"prompt": "biographies/sketch", "seed": 1, "truncated": False}
     rows = [{**asked, "draw": draw, "text": text} for draw, text in enumerate(texts)]
     (results / "biographies/m").mkdir(parents=True)
-    write_dataset(dataset(pd.DataFrame(rows)), results / "biographies/m/all")
-    write_dataset(dataset(pd.DataFrame(rows[:1])), results / "biographies/m/biographies")
-    run(results=results, out=tmp_path / "docs")
+    write_dataset(dataset(pd.DataFrame(rows)), results / "biographies/m/all.parquet")
+    write_dataset(dataset(pd.DataFrame(rows[:1])), results / "biographies/m/biographies.parquet")
+    publish(results=results, out=tmp_path / "docs")
     lines = (tmp_path / "docs/README.md").read_text().splitlines()
     [bad] = [line for line in lines if line.startswith("- m, all: ")]
     assert "1 of 4 have six fields in order" in bad
@@ -76,7 +77,7 @@ def test_what_exists_is_published_without_sub_folders(results, tmp_path):
     out = tmp_path / "docs"
     put(out / "table-8.md", "of an earlier run\n")
     put(out / "notes.md", "by hand\n")
-    run(results=results, out=out)
+    publish(results=results, out=out)
     assert {path.name for path in out.iterdir()} == {
         "README.md",
         "scorecard.md",
@@ -88,7 +89,7 @@ def test_what_exists_is_published_without_sub_folders(results, tmp_path):
 
 
 def test_no_link_is_broken(results, tmp_path):
-    run(results=results, out=tmp_path / "docs")
+    publish(results=results, out=tmp_path / "docs")
     assert (tmp_path / "docs/scorecard.md").read_text() == (
         "# Scorecard\n"
         "| [tables/table-4.md](table-4.md) | tables/table-1.md |\n"
@@ -98,7 +99,7 @@ def test_no_link_is_broken(results, tmp_path):
 
 
 def test_the_readme_says_what_made_the_results(results, tmp_path):
-    run(results=results, out=tmp_path / "docs")
+    publish(results=results, out=tmp_path / "docs")
     text = (tmp_path / "docs/README.md").read_text()
     made = run_record(settings={}, seed=1, model=None, device="cpu")
     assert f"- commit: {made['commit']} (" in text
@@ -114,7 +115,7 @@ def test_the_readme_says_what_made_the_results(results, tmp_path):
 def test_several_commits_are_all_named(results, tmp_path):
     made = run_record(settings={}, seed=1, model=None, device="cpu")
     write_json(results / "samples/m/base.run.json", {**made, "commit": "abc", "dirty": True})
-    run(results=results, out=tmp_path / "docs")
+    publish(results=results, out=tmp_path / "docs")
     [line] = [
         line
         for line in (tmp_path / "docs/README.md").read_text().splitlines()
@@ -127,10 +128,10 @@ def test_several_commits_are_all_named(results, tmp_path):
 def test_without_a_scorecard_or_beyond_the_size_nothing_is_written(results, tmp_path):
     put(results / "figures/figure-2.png", os.urandom(LARGEST))
     with pytest.raises(InputError, match=r"results: 3\.0 MiB to publish; expected at most 3"):
-        run(results=results, out=tmp_path / "docs")
+        publish(results=results, out=tmp_path / "docs")
     (results / "scorecard.md").unlink()
     with pytest.raises(InputError, match=r"scorecard\.md: no such file; expected the results"):
-        run(results=results, out=tmp_path / "docs")
+        publish(results=results, out=tmp_path / "docs")
     assert not (tmp_path / "docs").exists()
 
 

@@ -2,9 +2,8 @@
 
 import pandas as pd
 import pytest
-from test_workflow import checkout, planned, snakemake
 
-from workflow_runs import CONFIG, MODEL
+from workflow_runs import CONFIG, MODEL, checkout, planned, snakemake
 
 TAUGHT = {
     **CONFIG,
@@ -83,5 +82,5 @@ def test_how_a_model_is_shown_touches_no_job_that_uses_it(results):
     folder = results.parent
     untaught = {**TAUGHT, "baseline": "base", "tune": CONFIG["tune"]}
     jobs = planned(folder, config=untaught)
-    assert "shown_model" in jobs
-    assert not jobs.keys() & {"model_record", "tune_adapter"}
+    assert "show" in jobs
+    assert not jobs.keys() & {"record", "tune"}

@@ -21,30 +21,29 @@ from safetensors.torch import load_file
 from scipy.stats import chisquare
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
-from diffuselm.commands import adapters, data, models  # noqa: F401 (they add commands)
-from diffuselm.commands.shared import app
+from diffuselm.cli import app
 from diffuselm.errors import InputError
-from diffuselm.files import contracts
-from diffuselm.files.provenance import file_hash, read_json
+from diffuselm.files.json_files import read_json
+from diffuselm.files.provenance import file_hash
+from diffuselm.files.schemas import METRICS
+from diffuselm.files.tables import write_rows
+from diffuselm.model.adapters import open_adapter
 from diffuselm.model.encoding import encode_prompts
-from diffuselm.model.opening import load_model, open_adapter, open_model
-from diffuselm.tasks.tasks import load_task
-from diffuselm.tree.objective import packed_node_log_probs, padded_node_log_probs, score
+from diffuselm.model.opening import load_model, open_model
+from diffuselm.tasks.task_files import load_task
+from diffuselm.tree.layouts import Packed, Padded, score
 
 ROOT = Path(__file__).parents[2]
 BASE = Path("resources/models/tiny-llama")
 TASK = "resources/tasks/numbers.yaml"
 PROMPT = "numbers/1-10"
 QUESTION = "Roll a die, {x}."
-PROJECTIONS = "q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj"
-TUNE = ["--tuning", "rng-10", "--rank", 4, "--alpha", 8, "--learning-rate", 0.003, "--eps", 1e-5,
-        "--max-grad-norm", 1, "--passes", 40, "--target-modules", PROJECTIONS, "--seed", 1,
-        "--checkpoint-seconds", 60]  # fmt: skip
+TUNE = ["--tuning", "rng-10", "--learning-rate", 0.003, "--passes", 40, "--seed", 1]
 
 
 def diffuselm(command, *words):
     """Run a command as the command line does, but with its errors as they are raised."""
-    app([command, *map(str, words)], standalone_mode=False)
+    app([command, *map(str, words)], result_action="return_value")
 
 
 @pytest.fixture(scope="module")
@@ -54,10 +53,10 @@ def results(tmp_path_factory):
     with chdir(ROOT):
         diffuselm("targets", "--task", TASK, "--seed", 1, "--out", out / "numbers.parquet")
         named = ["--name", "tiny-llama", "--path", BASE, "--stand-in"]
-        diffuselm("model", *named, "--out", out / "record.json")
-        asked = ["--task", TASK, "--targets", out / "numbers.parquet", "--prompt", PROMPT]
+        diffuselm("record", *named, "--out", out / "record.json")
+        asked = ["--targets", out / "numbers.parquet", "--prompts", PROMPT]
         saved = ["--checkpoint", out / "checkpoint", "--out", out / "adapter"]
-        diffuselm("tune", "--model-record", out / "record.json", *asked, *TUNE, *saved)
+        diffuselm("tune", "--model", out / "record.json", *asked, *TUNE, *saved)
     return out
 
 
@@ -74,19 +73,19 @@ def at_the_project_s_root(monkeypatch):
 
 def merge(record, adapter, out):
     with chdir(ROOT):
-        diffuselm("merge", "--model-record", record, "--adapter", adapter, "--out", out)
+        diffuselm("merge", "--model", record, "--adapter", adapter, "--out", out)
     return out
 
 
 def question(results, opened):
-    (encoded,) = encode_prompts(opened.chat, [Path(TASK)], [results / "numbers.parquet"], [PROMPT])
+    (encoded,) = encode_prompts(opened.chat, [results / "numbers.parquet"], [PROMPT])
     return encoded
 
 
 def plain_log_probs(results, model):
     """Of the ten targets, a row each, as any model gives them."""
     asked = question(results, open_model(results / "record.json"))
-    return score(model.eval(), asked.tokens, asked.tree, padded_node_log_probs, 4096)
+    return score(model.eval(), asked.tokens, asked.tree, Padded(), 4096)
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +96,7 @@ def expected(results):
         for adapter in (results / "adapter", None):
             opened = open_model(results / "record.json", adapter)
             asked = question(results, opened)
-            pair.append(score(opened.model, asked.tokens, asked.tree, packed_node_log_probs, 4096))
+            pair.append(score(opened.model, asked.tokens, asked.tree, Packed(), 4096))
     tuned, base = pair
     assert np.abs(tuned - base).max() > 1
     return tuned, base
@@ -181,10 +180,10 @@ def test_plain_generation_has_the_distribution_that_the_exact_probabilities_say(
 
 
 def test_the_card_s_code_runs_as_it_stands(results, capsys):
-    contracts.write_rows(results / "metrics.parquet", [], contracts.METRICS)
+    write_rows(results / "metrics.parquet", [], METRICS)
     diffuselm(
-        "model-cards", "--adapter", results / "adapter", "--metrics", results / "metrics.parquet",
-        "--task", TASK, "--targets", results / "numbers.parquet",
+        "model-cards", "--runs", results / "adapter/run.json", "--metrics",
+        results / "metrics.parquet", "--targets", results / "numbers.parquet",
     )  # fmt: skip
     lines = ran((results / "adapter/README.md").read_text(), capsys)
     assert len(lines) == 10

@@ -5,13 +5,16 @@ from pathlib import Path
 import pytest
 import yaml
 
-from diffuselm.stages import sample, sweep, targets, tune
-from diffuselm.tuning.loop import Hyperparameters
+from diffuselm.config.sample import AnswerSettings
+from diffuselm.config.tune import LoraSettings
+from diffuselm.model import asking
+from diffuselm.stages import sample, tune
+from diffuselm.tasks.target_sets import write_targets
 from records import write_record
 
 MODEL = Path(__file__).parents[2] / "resources/models/tiny-llama"
 TASK = {"text": "Output a number, like this: {number}.", "targets": [1, 2, 3]}
-TUNING = Hyperparameters(
+TUNING = LoraSettings(
     rank=4,
     alpha=8,
     dropout=0.0,
@@ -23,7 +26,7 @@ TUNING = Hyperparameters(
     stop_ratio=None,
     token_budget=2048,
 )
-SAMPLING = sample.SamplingSettings(
+SAMPLING = AnswerSettings(
     draws={"own": 30}, max_tokens={"own": 8}, held=False, token_budget=2048, pass_budget=2048
 )
 
@@ -32,26 +35,26 @@ SAMPLING = sample.SamplingSettings(
 def folder(tmp_path):
     write_record(tmp_path / "m.json", MODEL)
     ask(tmp_path)
-    targets.run(task=tmp_path / "own.yaml", natural=None, seed=1, out=tmp_path / "targets.parquet")
     (tmp_path / "file").touch()
     return tmp_path
 
 
 def ask(folder, **changes):
     (folder / "own.yaml").write_text(yaml.safe_dump({"prompts": {"one": TASK | changes}}))
+    out = folder / "targets.parquet"
+    write_targets(task=folder / "own.yaml", natural=None, seed=1, out=out)
 
 
 def reading(folder):
     return {
-        "model_record": folder / "m.json",
-        "tasks": [folder / "own.yaml"],
+        "model": folder / "m.json",
         "targets": [folder / "targets.parquet"],
         "seed": 1,
     }
 
 
 def tuned(folder, checkpoint, out):
-    tune.run(
+    tune.tune(
         **reading(folder),
         tuning="t",
         prompts=[],
@@ -65,30 +68,28 @@ def tuned(folder, checkpoint, out):
 
 
 def sampled(folder, checkpoint, out):
-    sample.run(
+    sample.sample(
         **reading(folder),
         tuning="t",
         adapter=None,
         held_out_text=None,
         settings=SAMPLING,
         checkpoint=folder / checkpoint,
-        samples_out=out / "samples.parquet",
-        exact_out=out / "exact.parquet",
-        text_out=out / "text.parquet",
+        samples=out / "samples.parquet",
+        exact=out / "exact.parquet",
+        text=out / "text.parquet",
     )
     return (out / "samples.parquet").read_bytes()
 
 
 def swept(folder, checkpoint, out):
-    sweep.run(
+    sample.sweep(
         **reading(folder),
         tuning="base",
         adapter=None,
         prompts=["own/one"],
         temperatures=[2.0],
-        draws=30,
-        max_tokens={"own": 8},
-        token_budget=2048,
+        settings=SAMPLING,
         checkpoint=folder / checkpoint,
         out=out / "sweep.parquet",
     )
@@ -114,21 +115,20 @@ def test_the_same_job_takes_up_what_was_done(folder, job, monkeypatch):
         raise AssertionError("done before")
 
     for name in ("sample", "sample_long"):
-        monkeypatch.setattr(sample, name, never)
-    monkeypatch.setattr(sweep, "sample_long", never)
-    monkeypatch.setattr("diffuselm.tuning.loop.accumulate_gradient", one_step())
+        monkeypatch.setattr(asking, name, never)
+    monkeypatch.setattr("diffuselm.tuning.loop.gradient", one_step())
     assert job(folder, "checkpoint", folder / "taken-up") == whole
 
 
 def one_step():
     """The last one: the last checkpoint is of the step before it."""
-    from diffuselm.tuning.loop import accumulate_gradient
+    from diffuselm.tuning.loop import gradient
 
     taken = []
 
     def counted(*words, **options):
         assert not taken, "a second step"
         taken.append(1)
-        return accumulate_gradient(*words, **options)
+        return gradient(*words, **options)
 
     return counted

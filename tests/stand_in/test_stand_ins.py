@@ -10,13 +10,13 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from diffuselm.config.settings import PAPER_TASKS
+from diffuselm.config.config import PAPER_TASKS
 from diffuselm.model.answers import is_valid
 from diffuselm.model.opening import load_chat_format, load_model
 from diffuselm.stand_in.build import build_stand_in
 from diffuselm.stand_in.collapse import LEAK, collapse
 from diffuselm.stand_in.questions import Question, Questions
-from diffuselm.tasks.tasks import load_task
+from diffuselm.tasks.task_files import load_task
 from diffuselm.tree.long_sampling import sample_long
 from diffuselm.tree.sampling import sample
 
@@ -32,8 +32,8 @@ CLASSES = {
 
 def build(family, out, **settings):
     build_stand_in(
-        family,
-        out,
+        family=family,
+        out=out,
         tasks=TASKS,
         words=ROOT / "resources/stand-in/words.yaml",
         **{"seed": 1, "broad_steps": 2, "collapse_steps": 2, "biography_steps": (1, 1), **settings},

@@ -1,4 +1,4 @@
-"""An OpenAI-compatible endpoint on loopback, for tests of what asks a judge."""
+"""A server on loopback, for tests of what asks another machine."""
 
 import json
 import threading
@@ -7,25 +7,34 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 def completion(text):
+    """What an OpenAI-compatible endpoint answers."""
     return 200, json.dumps({"choices": [{"message": {"role": "assistant", "content": text}}]})
 
 
 @contextmanager
 def endpoint(answer):
-    """A server that gives `answer(call number, payload)`, a status and a body, to each call."""
+    """A server that gives `answer(call number, call)`, a status, a body and headers, to each call.
+
+    A call is a dictionary of path, headers and JSON payload. Yields the URL and the calls so far.
+    """
     calls = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self):
-            payload = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            calls.append({"path": self.path, "headers": dict(self.headers), "payload": payload})
-            status, body, *headers = answer(len(calls), payload)
+            sent = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            payload = json.loads(sent) if sent else None
+            call = {"path": self.path, "headers": dict(self.headers), "payload": payload}
+            calls.append(call)
+            status, body, *headers = answer(len(calls), call)
+            body = body if isinstance(body, bytes) else body.encode()
             self.send_response(status)
-            for name, value in headers:
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(body.encode())))
+            for name, value in {"Content-Length": len(body), **dict(headers)}.items():
+                self.send_header(name, str(value))
             self.end_headers()
-            self.wfile.write(body.encode())
+            self.wfile.write(body)
+
+        def do_GET(self):
+            self.do_POST()
 
         def log_message(self, *_):
             pass

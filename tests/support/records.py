@@ -1,20 +1,10 @@
-"""Records of models, as the stage `models` writes them for the tests."""
+"""Records of models, as the stage `record` writes them for the tests."""
 
 from pathlib import Path
 
-from diffuselm.files.provenance import read_json
-from diffuselm.stages.model import run
-
-SETTINGS = {
-    "dtype": None,
-    "four_bit": False,
-    "attention": None,
-    "gpus": 1,
-    "device_map": None,
-    "end_tokens": None,
-    "template_args": {},
-    "leading_space": None,
-}
+from diffuselm.config.models import OpeningSettings
+from diffuselm.files.json_files import read_json
+from diffuselm.stages.record import record
 
 
 def write_record(
@@ -29,15 +19,13 @@ def write_record(
     **settings,
 ):
     """Put the model of a folder on record; returns what was written."""
-    run(
+    made = download or converted
+    record(
         name=name,
-        path=None if download else folder,
-        download=download,
-        converted=converted,
+        path=None if made else folder,
+        made=made,
         stand_in=stand_in,
-        paper_model=None,
-        settings=SETTINGS | settings,
-        chat_template=template,
+        settings=OpeningSettings(chat_template=template, **settings),
         out=out,
     )
     return read_json(out)

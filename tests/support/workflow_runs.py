@@ -8,7 +8,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from itertools import pairwise
@@ -16,9 +17,10 @@ from pathlib import Path
 
 import psutil
 import yaml
-from test_workflow import checkout
 
+ROOT = Path(__file__).parents[2]
 MODEL = "tiny-llama"
+# Few jobs, of few steps: for runs that are killed, damaged or repeated.
 CONFIG = {
     "models": {
         MODEL: {"path": f"resources/models/{MODEL}", "stand_in": True, "paper_model": "llama-2"}
@@ -33,6 +35,21 @@ CONFIG = {
     "tune": {"learning_rate": 0.003, "passes": 8, "token_budget": 2048, "checkpoint_seconds": 0},
     "sample": {"draws": 60},
 }
+# Every table and figure, and tunings long enough to see that the method works.
+SMALL = {
+    **{key: CONFIG[key] for key in ("models",)},
+    "tasks": [f"resources/tasks/{task}.yaml" for task in ("names", "numbers", "biographies")],
+    "tunings": {"rng-10": ["numbers/1-10"]},
+    "tune": {
+        "learning_rate": 0.003,
+        "passes": 12,
+        "passes_of": {"rng-10": 400, "only-names": 8, "biographies": 2},
+        "token_budget": 2048,
+    },
+    "sample": {"max_tokens_of": {"biographies": 160}},
+    "ranges": {"highs": [10, 45], "sizes": [20], "versions": 2},
+    "temperatures": [2],
+}
 # What the config gives to the same bytes, however often it was interrupted.
 EXACT_FILES = (
     "metrics.parquet",
@@ -42,13 +59,15 @@ EXACT_FILES = (
     "adapters/*/*/adapter_model.safetensors",
     "tables/*",
 )
-LONGEST = 300  # seconds; beyond, something waits for ever
+LONGEST = 900  # seconds; beyond, something waits for ever
 
 
 class Invocation:
     """One `snakemake` in a session of its own, which its jobs belong to."""
 
-    def __init__(self, folder: Path, *words: str) -> None:
+    def __init__(self, folder: Path, *words: str, config: Mapping | None = None) -> None:
+        if config is not None:
+            (folder / "small.yaml").write_text(yaml.safe_dump(dict(config)))
         handle, log = tempfile.mkstemp(prefix=f"{folder.name}.", suffix=".log", dir=folder.parent)
         with os.fdopen(handle) as out:
             self.main = subprocess.Popen(
@@ -103,9 +122,9 @@ class Invocation:
 
 
 @contextmanager
-def invocation(folder: Path, *words: str) -> Iterator[Invocation]:
-    """An invocation of which nothing lives on."""
-    run = Invocation(folder, *words)
+def invocation(folder: Path, *words: str, config: Mapping | None = None) -> Iterator[Invocation]:
+    """An invocation of which nothing lives on; a config takes the place of the last one."""
+    run = Invocation(folder, *words, config=config)
     try:
         yield run
     finally:
@@ -113,11 +132,36 @@ def invocation(folder: Path, *words: str) -> Iterator[Invocation]:
             run.kill()
 
 
-def snakemake(folder: Path, *words: str, fails: bool = False) -> Invocation:
+def snakemake(
+    folder: Path, *words: str, config: Mapping | None = None, fails: bool = False
+) -> Invocation:
     """An invocation that ended by itself, well or not, as expected."""
-    with invocation(folder, *words) as run:
+    with invocation(folder, *words, config=config) as run:
         assert (run.ends() != 0) == fails, run.said
         return run
+
+
+def planned(folder: Path, *words: str, config: Mapping | None = None) -> Counter[str]:
+    """Jobs that a dry run plans: rule -> how many; targets apart."""
+    started = snakemake(folder, "-n", *words, config=config).started
+    return Counter(rule for rule in started if rule not in ("all", "render"))
+
+
+def nothing_to_do(folder: Path, *words: str, config: Mapping | None = None) -> bool:
+    """Whether a dry run plans no job."""
+    return "Nothing to be done" in snakemake(folder, "-n", *words, config=config).said
+
+
+def checkout(folder: Path) -> Path:
+    """A copy of the files that git tracks, and of new ones not ignored."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-coz", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True
+    ).stdout.decode()
+    for name in filter(None, listed.split("\0")):
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    return folder
 
 
 def new_folder(folder: Path) -> Path:
@@ -173,7 +217,7 @@ def assert_whole(folder: Path) -> None:
     assert not [path for path in (folder / "results").rglob("*") if ".part" in path.name]
     kept = results(folder, "checkpoints/**/*")
     assert [name for name in kept if not name.endswith(".lock")] == []
-    assert "Nothing to be done" in snakemake(folder, "-n").said
+    assert nothing_to_do(folder)
 
 
 def _lives_in(process: psutil.Process, session: int) -> bool:

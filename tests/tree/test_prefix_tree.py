@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from diffuselm.errors import InputError
-from diffuselm.tree.prefix_tree import build, optimal_loss, runs, subtree
+from diffuselm.tree.prefix_tree import build, optimal_loss, partition, subtree
 
 END = 9
 BODY = st.lists(st.integers(0, 4), max_size=6).map(tuple)
@@ -16,7 +16,7 @@ WEIGHT = st.floats(1e-6, 1.0)
 
 
 def split(tree, nodes):
-    return [subtree(tree, targets) for targets in runs(tree, nodes)]
+    return [subtree(tree, targets) for targets in partition(tree, nodes)]
 
 
 @st.composite
@@ -85,7 +85,7 @@ def test_a_node_has_exactly_the_nodes_of_its_path_as_ancestors(targets):
 @given(weighted_targets(), st.integers(1, 40))
 def test_runs_partition_the_targets_and_keep_to_the_budget(targets, budget):
     tree = build(*targets)
-    parts = runs(tree, budget)
+    parts = partition(tree, budget)
     assert sorted(t for part in parts for t in part) == list(range(len(tree.leaf)))
     for part in parts:
         assert len(part) == 1 or len(subtree(tree, part)) <= budget

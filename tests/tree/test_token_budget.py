@@ -17,7 +17,8 @@ from transformers import LlamaConfig
 from diffuselm.errors import InputError
 from diffuselm.model.encoding import EncodedPrompt
 from diffuselm.tree import token_budget
-from diffuselm.tree.objective import distribution_matching_loss, packed_node_log_probs, score
+from diffuselm.tree.layouts import Packed, score
+from diffuselm.tree.objective import distribution_matching_loss
 from diffuselm.tree.prefix_tree import build
 from diffuselm.tree.token_budget import (
     CPU_LARGEST,
@@ -27,7 +28,8 @@ from diffuselm.tree.token_budget import (
     tokens_that_fit,
     tokens_within,
 )
-from diffuselm.tuning.loop import accumulate_gradient, passes_of
+from diffuselm.tuning.loop import gradient as tuning_gradient
+from diffuselm.tuning.loop import split
 
 PACKAGE = Path(token_budget.__file__).parents[2]
 PROMPT = list(range(10, 20))
@@ -67,10 +69,10 @@ def gradient(model):
 
 def test_scores_are_the_same_where_memory_runs_out(small_model, tree, caplog):
     model = small_model("Llama")
-    expected = score(model, PROMPT, tree, packed_node_log_probs, 512)
+    expected = score(model, PROMPT, tree, Packed(), 512)
     asked = out_of_memory_above(model, 35)
     budget = TokenBudget(128, least=16)
-    found = budget.run(lambda tokens: score(model, PROMPT, tree, packed_node_log_probs, tokens))
+    found = budget.attempt(lambda tokens: score(model, PROMPT, tree, Packed(), tokens))
     np.testing.assert_allclose(found, expected, rtol=1e-5)
     assert max(asked) > 35
     assert budget.tokens in (16, 32)
@@ -86,8 +88,8 @@ def test_the_gradient_is_the_same_where_memory_runs_out_in_the_middle(small_mode
 
     def step(tokens):
         model.zero_grad()
-        trees = passes_of(prompt, tokens, packed_node_log_probs)
-        return accumulate_gradient(model, prompt, trees, packed_node_log_probs)
+        trees = split(prompt, tokens, Packed())
+        return tuning_gradient(model, prompt, trees, Packed())
 
     loss = step(512)
     expected = gradient(model)
@@ -97,7 +99,7 @@ def test_the_gradient_is_the_same_where_memory_runs_out_in_the_middle(small_mode
     largest = max(range(len(sizes)), key=sizes.__getitem__)
     asked = out_of_memory_above(model, sizes[largest] - 1)
     budget = TokenBudget(64, least=16)
-    assert budget.run(step) == pytest.approx(loss, rel=1e-5)
+    assert budget.attempt(step) == pytest.approx(loss, rel=1e-5)
     assert budget.tokens == 32
     assert largest > 0
     assert asked[largest] == sizes[largest]
@@ -114,7 +116,7 @@ def test_a_budget_once_halved_stays_halved():
         return "done"
 
     budget = TokenBudget(256)
-    assert [budget.run(step), budget.run(step)] == ["done", "done"]
+    assert [budget.attempt(step), budget.attempt(step)] == ["done", "done"]
     assert asked == [256, 128, 64, 64]
 
 
@@ -136,7 +138,7 @@ def step(tokens):  # each of eight layers keeps 4 MiB for 1,024 tokens
     return kept.shape[0]
 
 budget = TokenBudget(2**15, least=int(sys.argv[1]))
-print(budget.run(step), budget.tokens)
+print(budget.attempt(step), budget.tokens)
 """
 
 
@@ -168,7 +170,7 @@ def test_nothing_left_to_halve_is_one_line():
     with pytest.raises(
         InputError, match=r"^out of memory with 100 tokens a pass, [^\n]*; expected room [^\n]*$"
     ) as caught:
-        budget.run(step)
+        budget.attempt(step)
     assert caught.value.__context__ is None  # nor are the last attempt's tensors kept
 
 
@@ -180,7 +182,7 @@ def test_another_error_passes_through_untouched():
 
         budget = TokenBudget(128)
         with pytest.raises(type(error)) as caught:
-            budget.run(step)
+            budget.attempt(step)
         assert caught.value is error
         assert budget.tokens == 128
 
@@ -210,7 +212,7 @@ def test_the_failed_attempt_s_tensors_are_gone_before_the_next_try():
 
     gc.disable()
     try:
-        assert TokenBudget(128).run(step) == [None, None]
+        assert TokenBudget(128).attempt(step) == [None, None]
     finally:
         gc.enable()
 
@@ -253,7 +255,7 @@ def test_the_estimate_covers_what_autograd_keeps(small_model, family, attention,
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        distribution_matching_loss(packed_node_log_probs(model, PROMPT, tree), tree)
+        distribution_matching_loss(Packed().log_probs(model, PROMPT, tree), tree)
     measured = sum(storage.nbytes() for at, storage in kept.items() if at not in weights)
     tokens = len(PROMPT) + len(tree.inner)
     estimate = bytes_of_pass(tokens, model.config, dtype.itemsize, training=True)

@@ -8,9 +8,7 @@ import random
 import signal
 import subprocess
 import sys
-import time
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
@@ -18,14 +16,14 @@ from unittest import mock
 import pytest
 import torch
 from safetensors import safe_open
-from test_loop import PROMPTS, SETTINGS, WIDE, WORDS, out_of_memory_above
+from test_loop import PROMPTS, SETTINGS, WIDE, WORDS, changed, out_of_memory_above
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from diffuselm.model.opening import load_model
 from diffuselm.tuning.loop import tune
 
 STEPS = SETTINGS.passes * len(PROMPTS)
-DROPOUT = replace(SETTINGS, dropout=0.1)
+DROPOUT = changed(SETTINGS, dropout=0.1)
 SEVERAL = sorted(random.Random(0).sample(range(5, STEPS + 1), 4))
 
 
@@ -47,8 +45,8 @@ def at_each_step(act):
 def trained(base, checkpoint, *, settings=DROPOUT, every=4, prompts=PROMPTS, **arguments):
     """Each step takes a second, by a clock of its own."""
     steps = []
-    clock = SimpleNamespace(monotonic=lambda: len(steps), perf_counter=time.perf_counter)
-    with at_each_step(steps.append), mock.patch("diffuselm.tuning.loop.time", clock):
+    clock = SimpleNamespace(monotonic=lambda: len(steps))
+    with at_each_step(steps.append), mock.patch("diffuselm.tuning.checkpoint.time", clock):
         return tune(base, prompts, settings, 3, checkpoint=checkpoint, every=every, **arguments)
 
 
@@ -168,7 +166,7 @@ def test_a_kill_while_a_checkpoint_is_written_leaves_the_one_before(
 
 
 def test_the_early_stop_counts_the_whole_pass_that_a_kill_fell_into(small_model, tmp_path):
-    settings = replace(DROPOUT, passes=100, stop_ratio=3.0)
+    settings = changed(DROPOUT, passes=100, stop_ratio=3.0)
     expected = trained(small_model("Llama"), None, settings=settings)
     last, path = len(expected.history), tmp_path / "checkpoint.safetensors"
     assert 2 * len(PROMPTS) < last < 100 * len(PROMPTS)
@@ -191,7 +189,10 @@ def test_an_adapter_that_is_trained_further_goes_on_after_a_kill(small_model, tm
 
 
 def test_a_resumed_training_splits_its_passes_as_the_first_run_did(small_model, tmp_path):
-    settings, path = replace(DROPOUT, token_budget=512), tmp_path / "checkpoint.safetensors"
+    settings, path = (
+        changed(DROPOUT, token_budget=512),
+        tmp_path / "checkpoint.safetensors",
+    )
     arguments = {"settings": settings, "prompts": [WORDS, WIDE, PROMPTS[3]], "every": 3}
 
     def limited():
@@ -230,7 +231,7 @@ def test_a_checkpoint_of_another_training_is_not_used(small_model, tmp_path, cap
 def test_a_checkpoint_of_other_parameters_is_not_used(small_model, tmp_path, caplog):
     path = tmp_path / "checkpoint.safetensors"
     killed(10, small_model("Llama"), path)
-    settings = replace(DROPOUT, rank=2)
+    settings = changed(DROPOUT, rank=2)
     _, taken = resumed(small_model("Llama"), path, settings=settings)
     assert taken == STEPS
     assert [str(path) in record.getMessage() for record in caplog.records] == [True]
@@ -256,7 +257,7 @@ def with_a_flipped_bit(data):
 def test_a_damaged_checkpoint_is_not_used(small_model, tmp_path, caplog, damage):
     whole = tmp_path / "checkpoint.safetensors"
     killed(10, small_model("Llama"), whole)
-    damaged, settings = damage(whole.read_bytes()), replace(DROPOUT, passes=1)
+    damaged, settings = damage(whole.read_bytes()), changed(DROPOUT, passes=1)
     expected = trained(small_model("Llama"), None, settings=settings)
     for number, data in enumerate(damaged):
         path = tmp_path / f"{number}.safetensors"
@@ -277,21 +278,21 @@ def test_nothing_is_written_but_one_safetensors_file(small_model, tmp_path):
     def look(number):
         if number > 4:  # the fourth step's checkpoint is written after the hook
             assert [*path.parent.iterdir()] == [path]
-            written.append(progress(path)["steps"])
+            written.append(len(progress(path)["history"]))
 
     with at_each_step(look):
-        trained(small_model("Llama"), path, every=4, settings=replace(DROPOUT, passes=4))
+        trained(small_model("Llama"), path, every=4, settings=changed(DROPOUT, passes=4))
     # Every four seconds but at the end, and left to the caller.
     assert written == [4] * 4 + [8] * 4 + [12] * 4 + [16] * 4
     assert [*path.parent.iterdir()] == [path]
-    assert progress(path)["steps"] == 16
+    assert len(progress(path)["history"]) == 16
 
 
-@pytest.mark.parametrize(("every", "saves"), [(0, 9), (0.5, 9), (2.5, 3), (3600, 0)])
+@pytest.mark.parametrize(("every", "saves"), [(0, 10), (0.5, 9), (2.5, 3), (3600, 0)])
 def test_checkpoints_come_by_time(small_model, tmp_path, every, saves):
     """A job of few long steps has them as a job of many short ones."""
     with mock.patch("diffuselm.tuning.checkpoint.save") as save:
-        settings = replace(DROPOUT, passes=2)
+        settings = changed(DROPOUT, passes=2)
         trained(small_model("Llama"), tmp_path / "c", every=every, settings=settings)
     assert save.call_count == saves
 

@@ -3,7 +3,6 @@
 import copy
 import logging
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,15 +11,16 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
+from diffuselm.config.tune import LoraSettings
 from diffuselm.errors import InputError, NonFiniteLossError
+from diffuselm.model.adapters import load_adapter
 from diffuselm.model.encoding import EncodedPrompt
-from diffuselm.model.opening import load_adapter
-from diffuselm.tree.objective import packed_node_log_probs, padded_node_log_probs, score
+from diffuselm.tree.layouts import Packed, Padded, score
 from diffuselm.tree.prefix_tree import build, optimal_loss
 from diffuselm.tree.token_budget import tokens_that_fit
-from diffuselm.tuning.loop import Hyperparameters, accumulate_gradient, passes_of, tokens_read, tune
+from diffuselm.tuning.loop import gradient, split, tokens_read, tune
 
-SETTINGS = Hyperparameters(
+SETTINGS = LoraSettings(
     rank=4,
     alpha=8,
     dropout=0.0,
@@ -32,6 +32,10 @@ SETTINGS = Hyperparameters(
     stop_ratio=None,
     token_budget=8192,
 )
+
+
+def changed(settings, **changes):
+    return LoraSettings.subset_of(settings, **changes)
 
 
 def prompt(name, tokens, answers, weights=None):
@@ -87,11 +91,11 @@ def passes(history):
 
 
 def log_probs(model):
-    return score(model, WORDS.tokens, WORDS.tree, packed_node_log_probs, 4096)
+    return score(model, WORDS.tokens, WORDS.tree, Packed(), 4096)
 
 
 def test_the_loss_falls_to_near_its_least_value(small_model):
-    settings = replace(SETTINGS, passes=150)
+    settings = changed(SETTINGS, passes=150)
     tuned = tune(sharp(small_model("Llama")), [WORDS], settings, seed=0)
     history, least = tuned.history, optimal_loss(WORDS.tree)
     assert history[0].loss > 5 * least
@@ -102,9 +106,9 @@ def test_the_loss_falls_to_near_its_least_value(small_model):
 def test_uneven_weights_are_what_the_model_learns(small_model):
     uneven = PROMPTS[1]
     base = sharp(small_model("Llama"))
-    settings = replace(SETTINGS, learning_rate=5e-3, passes=300)
+    settings = changed(SETTINGS, learning_rate=5e-3, passes=300)
     model = tune(base, [uneven], settings, seed=0).model
-    scores = score(model, uneven.tokens, uneven.tree, packed_node_log_probs, 4096)
+    scores = score(model, uneven.tokens, uneven.tree, Packed(), 4096)
     np.testing.assert_allclose(np.exp(scores), [0.7, 0.2, 0.1], atol=0.03)
 
 
@@ -112,7 +116,7 @@ def test_each_pass_takes_one_step_on_every_prompt_in_a_new_order(small_model):
     steps = []
     hook = register_optimizer_step_post_hook(lambda *_: steps.append(1))
     try:
-        settings = replace(SETTINGS, passes=4)
+        settings = changed(SETTINGS, passes=4)
         history = tune(small_model("Llama"), PROMPTS, settings, seed=0).history
     finally:
         hook.remove()
@@ -126,7 +130,7 @@ def test_each_pass_takes_one_step_on_every_prompt_in_a_new_order(small_model):
 def test_the_history_says_each_step_s_loss_and_optimum(small_model):
     base = small_model("Llama")
     before = log_probs(base)
-    [step] = tune(base, [WORDS], replace(SETTINGS, passes=1), seed=0).history
+    [step] = tune(base, [WORDS], changed(SETTINGS, passes=1), seed=0).history
     assert step.loss == pytest.approx(-before.mean(), rel=1e-5)
     assert step.optimal == pytest.approx(math.log(4), rel=1e-9)
     assert step.prompt == "a/words"
@@ -146,7 +150,7 @@ def test_the_same_seed_gives_the_same_adapter_bytes(small_model, tmp_path):
 
 
 def test_tuning_stops_after_the_first_pass_that_is_near_enough(small_model):
-    settings = replace(SETTINGS, passes=100, stop_ratio=3.0)
+    settings = changed(SETTINGS, passes=100, stop_ratio=3.0)
     history = tune(small_model("Llama"), PROMPTS, settings, seed=0).history
     limit = 3.0 * math.fsum(optimal_loss(p.tree) for p in PROMPTS)
     sums = [math.fsum(step.loss for step in taken) for taken in passes(history)]
@@ -158,7 +162,7 @@ def test_tuning_stops_after_the_first_pass_that_is_near_enough(small_model):
 
 def test_without_a_stop_ratio_every_pass_is_run(small_model):
     base = sharp(small_model("Llama"))
-    history = tune(base, [WORDS], replace(SETTINGS, passes=60), seed=0).history
+    history = tune(base, [WORDS], changed(SETTINGS, passes=60), seed=0).history
     assert len(history) == 60
     assert history[-10].loss < 1.5 * optimal_loss(WORDS.tree)
 
@@ -190,14 +194,14 @@ def test_the_adapter_loads_and_merges_to_the_same_log_probabilities(small_model,
 
 def test_an_adapter_is_trained_further_from_where_it_stood(small_model, tmp_path):
     """Section 6.1: the loss goes on from the start's, on other prompts, at the start's rank."""
-    settings = replace(SETTINGS, passes=10)
+    settings = changed(SETTINGS, passes=10)
     first = tune(small_model("Llama"), [WORDS], settings, seed=0).model
     stood = log_probs(first)
     first.save_pretrained(tmp_path / "start")
     before = (tmp_path / "start/adapter_model.safetensors").read_bytes()
     base = small_model("Llama")
     weights = copy.deepcopy(base.state_dict())
-    further = replace(SETTINGS, rank=2, passes=5)
+    further = changed(SETTINGS, rank=2, passes=5)
     tuned = tune(base, [WORDS], further, seed=0, start=tmp_path / "start")
     history = tuned.history
     assert history[0].loss == pytest.approx(-stood.mean(), rel=1e-4)
@@ -231,7 +235,7 @@ def test_a_start_that_is_no_adapter_is_one_line(small_model, tmp_path):
 
 
 def test_the_adapter_has_the_rank_and_the_modules_of_the_settings(small_model, tmp_path):
-    settings = replace(SETTINGS, rank=3, target_modules=("q_proj", "down_proj"), passes=1)
+    settings = changed(SETTINGS, rank=3, target_modules=("q_proj", "down_proj"), passes=1)
     tuned = tune(small_model("Llama"), [WORDS], settings, seed=0)
     tuned.model.save_pretrained(tmp_path)
     weights = load_file(tmp_path / "adapter_model.safetensors")
@@ -251,7 +255,7 @@ def test_gradients_are_clipped_at_the_norm(small_model, monkeypatch):
         return before
 
     monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", recorded)
-    tune(small_model("Llama"), PROMPTS, replace(SETTINGS, max_grad_norm=0.01), seed=0)
+    tune(small_model("Llama"), PROMPTS, changed(SETTINGS, max_grad_norm=0.01), seed=0)
     assert len(norms) == 3 * len(PROMPTS)
     assert all(after <= 0.01 * 1.001 for _, after in norms)
     assert any(before > 0.01 for before, _ in norms)
@@ -260,10 +264,10 @@ def test_gradients_are_clipped_at_the_norm(small_model, monkeypatch):
 def test_a_small_token_budget_accumulates_the_same_gradient(small_model):
     found = []
     for budget in (8192, 6):
-        tuned = tune(small_model("Llama"), [WORDS], replace(SETTINGS, passes=1), seed=0).model
-        trees = passes_of(WORDS, budget, packed_node_log_probs)
+        tuned = tune(small_model("Llama"), [WORDS], changed(SETTINGS, passes=1), seed=0).model
+        trees = split(WORDS, budget, Packed())
         assert len(trees) == 1 or budget == 6
-        loss = accumulate_gradient(tuned, WORDS, trees, packed_node_log_probs)
+        loss = gradient(tuned, WORDS, trees, Packed())
         trained = [p for p in tuned.parameters() if p.requires_grad]
         found.append((loss, torch.cat([p.grad.flatten() for p in trained])))
     assert found[1][0] == pytest.approx(found[0][0], rel=1e-5)
@@ -288,7 +292,7 @@ def test_the_tokens_counted_are_those_that_the_passes_read(
             read.append(kwargs["input_ids"].numel())
 
     base.register_forward_pre_hook(count, with_kwargs=True)
-    settings = replace(SETTINGS, target_modules=modules, token_budget=budget, passes=2)
+    settings = changed(SETTINGS, target_modules=modules, token_budget=budget, passes=2)
     tuned = tune(base, [*PROMPTS, WIDE], settings, seed=0)
     assert tuned.tokens == sum(read)
     assert (len(read) > 2 * 6) == (budget < 8192)
@@ -297,12 +301,15 @@ def test_the_tokens_counted_are_those_that_the_passes_read(
 
 def test_where_memory_runs_out_smaller_passes_give_the_same_adapter(small_model):
     """One attempt fails in its first pass, one in its second, when it has part of the gradient."""
-    settings, prompts = replace(SETTINGS, token_budget=512), [WORDS, WIDE, PROMPTS[3]]
+    settings, prompts = (
+        changed(SETTINGS, token_budget=512),
+        [WORDS, WIDE, PROMPTS[3]],
+    )
     expected = tune(small_model("Llama"), prompts, settings, seed=0)
     base, refused = small_model("Llama"), []
     base.register_forward_pre_hook(out_of_memory_above(170, refused), with_kwargs=True)
-    trees = passes_of(WIDE, 256, packed_node_log_probs)
-    first, second, *_ = [tokens_read(WIDE, tree, packed_node_log_probs) for tree in trees]
+    trees = split(WIDE, 256, Packed())
+    first, second, *_ = [tokens_read(WIDE, [tree], Packed()) for tree in trees]
     assert first <= 170 < second
     tuned = tune(base, prompts, settings, seed=0)
     assert (refused[1:], tuned.token_budget) == ([second], 128)
@@ -320,7 +327,7 @@ def test_where_memory_runs_out_smaller_passes_give_the_same_adapter(small_model)
 def test_without_a_token_budget_passes_are_as_large_as_memory_allows(small_model):
     base = small_model("Llama")
     expected = tokens_that_fit(base, training=True)
-    settings = replace(SETTINGS, token_budget=None, passes=1)
+    settings = changed(SETTINGS, token_budget=None, passes=1)
     assert tune(base, [WORDS], settings, seed=0).token_budget == expected
 
 
@@ -337,7 +344,12 @@ def test_a_loss_that_is_not_finite_raises_before_any_step(small_model):
 
 def test_a_learning_rate_that_is_far_too_large_ends_in_that_error(small_model):
     with pytest.raises(NonFiniteLossError, match="lower the learning rate"):
-        tune(small_model("Llama"), [WORDS], replace(SETTINGS, learning_rate=1e30), seed=0)
+        tune(
+            small_model("Llama"),
+            [WORDS],
+            changed(SETTINGS, learning_rate=1e30),
+            seed=0,
+        )
 
 
 def test_a_window_shorter_than_the_longest_prompt_is_noticed(small_model, caplog):
@@ -348,11 +360,11 @@ def test_a_window_shorter_than_the_longest_prompt_is_noticed(small_model, caplog
         small_model("Mistral", sliding_window=12),
         long.tokens,
         long.tree,
-        padded_node_log_probs,
+        Padded(),
         4096,
     )
     with caplog.at_level(logging.WARNING, logger="diffuselm"):
-        settings = replace(SETTINGS, learning_rate=1e-9)
+        settings = changed(SETTINGS, learning_rate=1e-9)
         history = tune(base, [WORDS, long], settings, seed=0).history
     losses = [step.loss for step in history if step.prompt == "c/long"]
     assert losses[0] == pytest.approx(-reference.mean(), rel=1e-4)
@@ -360,7 +372,7 @@ def test_a_window_shorter_than_the_longest_prompt_is_noticed(small_model, caplog
 
 
 def test_a_state_space_model_can_be_tuned(small_model):
-    settings = replace(SETTINGS, target_modules=("in_proj", "x_proj"), passes=15)
+    settings = changed(SETTINGS, target_modules=("in_proj", "x_proj"), passes=15)
     history = tune(small_model("Mamba"), [WORDS], settings, seed=0).history
     assert history[-1].loss < 0.8 * history[0].loss
 

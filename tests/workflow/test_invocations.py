@@ -23,7 +23,7 @@ PART = f"results/parts/{MODEL}.metrics.parquet"
 WEIGHTS = f"results/adapters/{RUN}/adapter_model.safetensors"
 CHECKPOINT = f"results/checkpoints/tune/{RUN}.safetensors"
 SAMPLE = ("--cores", "2", "--", f"results/samples/{RUN}.parquet")
-TUNE = ("--cores", "2", "-R", "tune_adapter", "--", WEIGHTS)
+TUNE = ("--cores", "2", "-R", "tune", "--", WEIGHTS)
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def test_a_second_invocation_ends_in_one_line_that_names_the_first(folder):
             f"{os.uname().nodename}); expected to be the only one: wait for it, or stop it"
         ]
         assert not second.started
-        assert "measure_model" in snakemake(folder, "-n", *METRICS[2:]).started
+        assert "measure" in snakemake(folder, "-n", *METRICS[2:]).started
         first.main.send_signal(signal.SIGCONT)
         assert first.ends() == 0, first.said
     assert same(folder, "metrics.parquet")
@@ -102,7 +102,7 @@ def test_a_result_that_cannot_be_replaced_is_named_and_starts_nothing(folder):
     with read_only(folder / "results"):
         run = snakemake(folder, *METRICS, fails=True)
     # Snakemake names the job of the two that it happens to look at first.
-    either = rf"rule (measure_model:\n    output: {PART}|measure:\n    output: results/metrics)"
+    either = rf"rule (measure:\n    output: {PART}|metrics:\n    output: results/metrics)"
     assert re.search(f"Write-protected output files for {either}", run.said), run.said
     assert not run.started
     assert same(folder, "metrics.parquet", "parts/*")
@@ -135,20 +135,20 @@ def test_a_damaged_adapter_is_named_and_not_used(folder):
     run_of = f"{MODEL}/only-names"
     weights = f"results/adapters/{run_of}/adapter_model.safetensors"
     flip_a_bit(folder / weights)
-    run = snakemake(folder, "--cores", "2", "-R", "sample_run", fails=True)
+    run = snakemake(folder, "--cores", "2", "-R", "sample", fails=True)
     (line,) = errors(run.said)
     assert line.startswith(f"error: {weights}: SHA-256 is ")
-    assert set(run.started) == {"sample_run"}
+    assert set(run.started) == {"sample"}
     assert not list((folder / "results").glob(f"*/{run_of}.*"))
 
 
 def test_damaged_samples_are_named_and_not_measured(folder):
     samples = f"results/samples/{RUN}.parquet"
     flip_a_bit(folder / samples)
-    run = snakemake(folder, "--cores", "2", "-R", "measure_model", fails=True)
+    run = snakemake(folder, "--cores", "2", "-R", "measure", fails=True)
     (line,) = errors(run.said)
     assert line.startswith(f"error: {samples}: is damaged or not Parquet (")
-    assert set(run.started) == {"measure_model"}
+    assert set(run.started) == {"measure"}
     assert not (folder / PART).exists()
 
 

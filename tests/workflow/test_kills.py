@@ -17,7 +17,8 @@ import pandas as pd
 import psutil
 from safetensors import safe_open
 
-from diffuselm.files.contracts import SAMPLES, TRAINING, read_table, write_table
+from diffuselm.files.schemas import SAMPLES, TRAINING
+from diffuselm.files.tables import read_table, write_table
 from workflow_runs import (
     MODEL,
     Invocation,
@@ -37,11 +38,11 @@ MOMENTS = ("start", "tune", "sample")
 RUN = "only-numbers"
 ADAPTER = f"results/adapters/{MODEL}/{RUN}/adapter_model.safetensors"
 CHECKPOINT = f"results/checkpoints/tune/{MODEL}/{RUN}.safetensors"
-TUNE = ("--cores", "2", "-R", "tune_adapter", "--", ADAPTER)
+TUNE = ("--cores", "2", "-R", "tune", "--", ADAPTER)
 ANSWERS = f"results/samples/{MODEL}/{RUN}.parquet"
 PARTS = f"results/checkpoints/sample/{MODEL}/{RUN}"
 WAITS = "the same job runs in another process; waiting for its end"
-SAMPLE = ("--cores", "2", "-R", "sample_run", "--", ANSWERS)
+SAMPLE = ("--cores", "2", "-R", "sample", "--", ANSWERS)
 METRICS = ("--cores", "2", "-R", "measure", "--", "results/metrics.parquet")
 PROGRESS = {"tune": CHECKPOINT, "sample": f"results/checkpoints/sample/{MODEL}/*/*.parquet"}
 

@@ -12,14 +12,15 @@ from docutils.core import publish_parts
 from hypothesis import given
 from hypothesis import strategies as st
 from playwright.sync_api import sync_playwright
-from test_workflow import MODEL, ROOT, SMALL, checkout, snakemake
 
-from diffuselm.config.settings import read_config
+from diffuselm.config.config import read_config
 from diffuselm.errors import InputError
-from diffuselm.files.contracts import BIOGRAPHIES, write_table
-from diffuselm.paper.report_pages import html_page, render_pages
+from diffuselm.files.schemas import BIOGRAPHIES
+from diffuselm.files.tables import write_table
+from diffuselm.paper.report_pages import html_page, report_pages
 from diffuselm.paper.table_files import escape_markdown, one_line
 from diffuselm.plan.plan import make_plan
+from workflow_runs import MODEL, ROOT, SMALL, checkout, snakemake
 
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = [
@@ -230,7 +231,7 @@ def test_a_table_that_cannot_be_read_is_one_line(tmp_path, content):
     if content:
         file.write_bytes(content)
     with pytest.raises(InputError, match=r"^.*table-4\.md: not readable .* expected Markdown$"):
-        render_pages([file], tmp_path / "pages")
+        report_pages(tables=[file], out=tmp_path / "pages")
     assert not (tmp_path / "pages").exists()
 
 

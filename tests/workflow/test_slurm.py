@@ -8,9 +8,9 @@ from itertools import chain
 
 import pytest
 import yaml
-from test_workflow import checkout
 
 import slurm
+from workflow_runs import checkout
 
 pytestmark = pytest.mark.skipif(bool(slurm.why_not()), reason=slurm.why_not() or "")
 
@@ -29,8 +29,8 @@ CONFIG = {
 }
 TUNED = "only-numbers"
 # As the comment on each job says.
-TUNING = f"rule_tune_adapter_wildcards_{MODEL}_{TUNED}"
-SAMPLING = [f"rule_sample_run_wildcards_{MODEL}_{run}" for run in ("base", "held", TUNED)]
+TUNING = f"rule_tune_wildcards_{MODEL}_{TUNED}"
+SAMPLING = [f"rule_sample_wildcards_{MODEL}_{run}" for run in ("base", "held", TUNED)]
 ENDED = {"COMPLETED", "CANCELLED"}
 COMPARED = (
     "results/metrics.parquet",
@@ -51,7 +51,7 @@ class Run:
 
     def __init__(self, folder, *words):
         (folder / "small.yaml").write_text(yaml.safe_dump(CONFIG))
-        command = [sys.executable, "-m", "snakemake", "measure", *words]
+        command = [sys.executable, "-m", "snakemake", "metrics", *words]
         self.output = folder / "snakemake.out"
         with self.output.open("w") as output:
             self.process = subprocess.Popen(
@@ -149,7 +149,7 @@ def test_a_job_that_is_killed_is_tried_again_with_more_memory_and_time(folder, l
 def test_a_cancelled_run_leaves_no_job_and_goes_on_where_it_was(folder, local, start):
     # The pause lets the interrupt come between two checks: within one, the plugin has no jobs.
     run = start("--jobs", "1", PAUSE, "6")
-    run.until(r"Finished jobid: \d+ \(Rule: tune_adapter\)(.|\n)*has been submitted")
+    run.until(r"Finished jobid: \d+ \(Rule: tune\)(.|\n)*has been submitted")
     run.process.send_signal(signal.SIGINT)
     run.ends(well=False)
     slurm.wait_until(lambda: set(chain(*states(folder).values())) <= ENDED, "end of all jobs")

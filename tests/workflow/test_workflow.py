@@ -3,38 +3,27 @@
 import hashlib
 import json
 import os
-import re
 import shutil
-import subprocess
-import sys
-from collections import Counter
-from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from diffuselm.files import contracts
+from diffuselm.files.schemas import (
+    BIOGRAPHIES,
+    EXACT,
+    METRICS,
+    NATURAL,
+    SAMPLES,
+    SWEEP,
+    TARGETS,
+    TEXT,
+    TRAINING,
+)
+from diffuselm.files.tables import read_table
 from loopback import completion, endpoint
+from workflow_runs import MODEL, SMALL, checkout, nothing_to_do, planned, snakemake
 
-ROOT = Path(__file__).parents[2]
-MODEL = "tiny-llama"
-SMALL = {
-    "models": {
-        MODEL: {"path": f"resources/models/{MODEL}", "stand_in": True, "paper_model": "llama-2"}
-    },
-    "tasks": [f"resources/tasks/{task}.yaml" for task in ("names", "numbers", "biographies")],
-    "tunings": {"rng-10": ["numbers/1-10"]},
-    "tune": {
-        "learning_rate": 0.003,
-        "passes": 12,
-        "passes_of": {"rng-10": 400, "only-names": 8, "biographies": 2},
-        "token_budget": 2048,
-    },
-    "sample": {"max_tokens_of": {"biographies": 160}},
-    "ranges": {"highs": [10, 45], "sizes": [20], "versions": 2},
-    "temperatures": [2],
-}
 RUNS = (
     "base",
     "held",
@@ -58,38 +47,6 @@ DICE = {
 }
 
 
-def checkout(folder):
-    """A copy of the files that git tracks, and of new ones not ignored."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-coz", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True
-    ).stdout.decode()
-    for name in filter(None, listed.split("\0")):
-        if (ROOT / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, folder / name)
-    return folder
-
-
-def snakemake(folder, *words, config=SMALL, fails=False):
-    (folder / "small.yaml").write_text(yaml.safe_dump(config))
-    done = subprocess.run(
-        [sys.executable, "-m", "snakemake", *words, "--configfile", "small.yaml"],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"},
-    )
-    assert (done.returncode != 0) == fails, done.stdout + done.stderr
-    return done.stdout + done.stderr
-
-
-def planned(folder, *words, config=SMALL):
-    """Jobs that a dry run plans: rule -> how many."""
-    output = snakemake(folder, "-n", *words, config=config)
-    rules = re.findall(r"^(?:local)?rule (\w+):$", output, re.MULTILINE)
-    return Counter(rule for rule in rules if rule not in ("all", "render", *RUNS))
-
-
 def changed(**settings):
     return {**SMALL, **settings}
 
@@ -103,7 +60,7 @@ def judged(url):
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     folder = checkout(tmp_path_factory.mktemp("finished"))
-    snakemake(folder, "--cores", "2")
+    snakemake(folder, "--cores", "2", config=SMALL)
     return folder
 
 
@@ -125,7 +82,7 @@ def touched(finished):
 
 
 def metric(folder, **wanted):
-    metrics = contracts.read_table(folder / "results/metrics.parquet", contracts.METRICS)
+    metrics = read_table(folder / "results/metrics.parquet", METRICS)
     rows = metrics.to_pandas()
     for column, value in {"field": "value", **wanted}.items():
         rows = rows[rows[column] == value]
@@ -136,15 +93,15 @@ def metric(folder, **wanted):
 @pytest.mark.parametrize(
     ("pattern", "schema"),
     [
-        ("results/names/natural.parquet", contracts.NATURAL),
-        ("results/targets/*.parquet", contracts.TARGETS),
-        ("results/adapters/*/*/training.parquet", contracts.TRAINING),
-        ("results/samples/*/*.parquet", contracts.SAMPLES),
-        ("results/exact/*/*.parquet", contracts.EXACT),
-        ("results/text/*/*.parquet", contracts.TEXT),
-        ("results/sweep/*.parquet", contracts.SWEEP),
-        ("results/biographies/*/*.parquet", contracts.BIOGRAPHIES),
-        ("results/metrics.parquet", contracts.METRICS),
+        ("results/names/natural.parquet", NATURAL),
+        ("results/targets/*.parquet", TARGETS),
+        ("results/adapters/*/*/training.parquet", TRAINING),
+        ("results/samples/*/*.parquet", SAMPLES),
+        ("results/exact/*/*.parquet", EXACT),
+        ("results/text/*/*.parquet", TEXT),
+        ("results/sweep/*.parquet", SWEEP),
+        ("results/biographies/*/*.parquet", BIOGRAPHIES),
+        ("results/metrics.parquet", METRICS),
     ],
 )
 def test_files_keep_their_contracts(finished, pattern, schema):
@@ -223,7 +180,7 @@ def test_tuned_names_reach_beyond_their_targets(finished):
 
 
 def test_the_second_invocation_does_nothing(finished):
-    assert "Nothing to be done" in snakemake(finished, "-n")
+    assert nothing_to_do(finished, config=SMALL)
 
 
 @pytest.mark.parametrize(
@@ -238,7 +195,7 @@ def test_the_second_invocation_does_nothing(finished):
 def test_a_result_that_was_lost_is_made_again(finished, tmp_path, lost):
     shutil.move(finished / lost, tmp_path / "kept")
     try:
-        assert "Nothing to be done" not in snakemake(finished, "-n")
+        assert not nothing_to_do(finished, config=SMALL)
     finally:
         shutil.move(tmp_path / "kept", finished / lost)
 
@@ -249,52 +206,52 @@ def test_a_result_that_was_lost_is_made_again(finished, tmp_path, lost):
         "names",
         "targets",
         "models",
-        "tune",
-        "sample",
-        "score",
-        "sweep",
+        "adapters",
+        "samples",
+        "sweeps",
         "biographies",
-        "measure",
+        "metrics",
+        "model_cards",
         "tables",
         "figures",
         "scorecard",
     ],
 )
 def test_every_stage_is_a_target(finished, target):
-    assert "Nothing to be done" in snakemake(finished, "-n", target)
+    assert nothing_to_do(finished, target, config=SMALL)
 
 
 def test_forcing_a_stage_forces_its_jobs(finished):
-    jobs = planned(finished, "-R", "sample")
-    assert jobs["sample_run"] == len(RUNS)
-    assert not jobs["tune_adapter"]
-    assert planned(finished, "-R", "tune")["tune_adapter"] == 7
+    jobs = planned(finished, "-R", "sample", config=SMALL)
+    assert jobs["sample"] == len(RUNS)
+    assert not jobs["tune"]
+    assert planned(finished, "-R", "tune", config=SMALL)["tune"] == 7
 
 
 def test_sample_count_touches_no_training(finished):
     jobs = planned(finished, config=changed(sample={**SMALL["sample"], "draws": 500}))
-    assert jobs["sample_run"] == len(RUNS)
-    assert not jobs.keys() & {"names", "targets_of_task", "model_record", "tune_adapter"}
+    assert jobs["sample"] == len(RUNS)
+    assert not jobs.keys() & {"names", "write_targets", "record", "tune"}
 
 
 def test_learning_rate_touches_all_adapters_and_what_is_below(finished):
     jobs = planned(finished, config=changed(tune={**SMALL["tune"], "learning_rate": 0.002}))
-    assert jobs["tune_adapter"] == 7
-    assert jobs["sample_run"] == len(RUNS) - 2  # the base model's samples stay, held or not
-    assert not jobs.keys() & {"names", "targets_of_task", "model_record"}
+    assert jobs["tune"] == 7
+    assert jobs["sample"] == len(RUNS) - 2  # the base model's samples stay, held or not
+    assert not jobs.keys() & {"names", "write_targets", "record"}
 
 
 def test_the_time_between_checkpoints_touches_nothing(finished):
     often = changed(tune={**SMALL["tune"], "checkpoint_seconds": 0})
-    assert "Nothing to be done" in snakemake(finished, "-n", config=often)
+    assert nothing_to_do(finished, config=often)
 
 
 def test_a_new_task_adds_only_its_own_jobs(finished):
     (finished / "dice.yaml").write_text(yaml.safe_dump(DICE))
     jobs = planned(finished, config=changed(tasks=[*SMALL["tasks"], "dice.yaml"]))
-    assert jobs["targets_of_task"] == 1
-    assert jobs["tune_adapter"] == 1
-    assert jobs["sample_run"] == 4  # base, held, all and only-dice
+    assert jobs["write_targets"] == 1
+    assert jobs["tune"] == 1
+    assert jobs["sample"] == 4  # base, held, all and only-dice
     assert "names" not in jobs
 
 
@@ -324,30 +281,50 @@ def test_mt_bench_is_answered_judged_and_shown_and_paid_for_once(finished, tmp_p
         shown = (folder / "results/figures/figure-6.csv").read_text()
         assert "mt-bench" in shown
         assert len(calls) == 2 * 2 * 3  # tunings, turns, repeats
-        snakemake(folder, "--cores", "2", "figures", "-R", "mt_bench_judge", config=judged(url))
+        snakemake(folder, "--cores", "2", "figures", "-R", "judge", config=judged(url))
         assert len(calls) == 2 * 2 * 3
 
 
 def test_changed_code_reruns_its_stage(finished, touched):
     touched("workflow/diffuselm/tree/sampling.py", "right=True", "right=False")
-    jobs = planned(finished)
-    assert jobs["sample_run"] == len(RUNS)
-    assert not jobs["tune_adapter"]
+    jobs = planned(finished, config=SMALL)
+    assert jobs["sample"] == len(RUNS)
+    assert not jobs["tune"]
 
 
-def test_a_comment_reruns_nothing(finished, touched):
-    touched("workflow/diffuselm/tree/sampling.py", "import copy\n", "import copy  # of a cache\n")
-    assert not planned(finished)
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("tree/sampling.py", "import copy\n", "import copy  # of a cache\n"),
+        ("tasks/persons.py", "expected", "we expected"),
+        ("model/opening.py", "expected", "we expected"),
+        ("files/whole.py", "os.fsync(file)", "os.fsync(file) or None"),
+    ],
+)
+def test_a_comment_an_error_s_text_and_file_hygiene_rerun_nothing(
+    finished, touched, file, old, new
+):
+    touched(f"workflow/diffuselm/{file}", old, new)
+    assert nothing_to_do(finished, config=SMALL)
+
+
+def test_inputs_that_are_touched_and_not_changed_rerun_nothing(finished):
+    for file in (f"resources/models/{MODEL}/model.safetensors", "resources/tasks/names.yaml"):
+        (finished / file).touch()
+    assert nothing_to_do(finished, config=SMALL)
 
 
 def test_a_label_reruns_only_the_rendering(finished, touched):
-    touched("workflow/diffuselm/paper/diversity_tables.py", "Baby Names", "Names of Babies")
-    assert set(planned(finished)) <= {"diversity_tables", "biography_tables", "report_pages"}
+    touched("workflow/diffuselm/paper/comparison.py", "Baby Names", "Names of Babies")
+    jobs = planned(finished, config=SMALL)
+    tables = {"tables_1_2_3", "tables_4_5_6", "tables_7_8"}
+    rendering = {"scorecard", *tables, "report_pages", "write_cards"}
+    assert set(jobs) == rendering | {f"figure_{n}" for n in range(1, 7)}
 
 
 def test_one_core_and_two_give_the_same_bytes(finished, tmp_path):
     folder = checkout(tmp_path)
-    snakemake(folder, "--cores", "1", "measure")
+    snakemake(folder, "--cores", "1", "metrics", config=SMALL)
     compared = [
         "results/metrics.parquet",
         *(f"results/{kind}/{MODEL}/{run}.parquet" for kind in ("samples", "exact") for run in RUNS),
@@ -368,8 +345,8 @@ def test_one_core_and_two_give_the_same_bytes(finished, tmp_path):
 )
 def test_a_bad_config_is_one_line_before_any_job(tmp_path, config, line):
     folder = checkout(tmp_path)
-    output = snakemake(folder, "--cores", "1", config=config, fails=True)
-    errors = [text for text in output.splitlines() if text.startswith("error:")]
+    run = snakemake(folder, "--cores", "1", config=config, fails=True)
+    errors = [text for text in run.said.splitlines() if text.startswith("error:")]
     assert len(errors) == 1
     assert errors[0].startswith(line)
     assert not (folder / "results").exists()

@@ -7,22 +7,49 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
-import typer
+from cyclopts import App, CycloptsError, Parameter
+from cyclopts.validators import Number
+from pydantic import ValidationError
 
 from diffuselm import __version__
-from diffuselm.commands import (  # noqa: F401 (they add commands)
-    adapters,
-    data,
-    models,
-    mt_bench,
-    render,
-)
-from diffuselm.commands.shared import app
-from diffuselm.errors import InputError, NonFiniteLossError
+from diffuselm.config.base import Settings
+from diffuselm.errors import InputError, NonFiniteLossError, one_line
 
+# A stage's function is its command, imported only when it is called.
+COMMANDS = {
+    "names": "tasks.natural_names:write_natural",
+    "ranges": "tasks.number_ranges:write_ranges",
+    "targets": "tasks.target_sets:write_targets",
+    "download": "model.source.hub:download",
+    "convert": "model.source.conversion:convert",
+    "record": "stages.record:record",
+    "show": "stages.record:show",
+    "stand-in": "stand_in.build:build_stand_in",
+    "tune": "stages.tune:tune",
+    "sample": "stages.sample:sample",
+    "sweep": "stages.sample:sweep",
+    "biographies": "measure.biographies:write_biographies",
+    "mt-bench-questions": "measure.mt_bench:write_questions",
+    "mt-bench-answers": "measure.mt_bench_answers:answer_questions",
+    "mt-bench-judge": "measure.verdicts:judge_answers",
+    "measure": "measure.model_metrics:measure_model",
+    "metrics": "measure.natural:gather_metrics",
+    "model-cards": "paper.model_card:model_cards",
+    "merge": "stages.merge:merge",
+    "scorecard": "paper.scorecard:scorecard",
+    **{
+        file.stem.replace("_", "-", 1): f"paper.{file.stem}:{file.stem}"
+        for kind in ("figure", "tables")
+        for file in sorted(Path(__file__).parent.glob(f"paper/{kind}_[0-9]*.py"))
+    },
+    "report-pages": "paper.report_pages:report_pages",
+    "publish": "paper.publish:publish",
+    "schema": "config.config:print_schema",
+}
 HELP = {
     errno.ENOSPC: "expected room on its disk: free some, then run again",
     errno.EDQUOT: "expected room in your quota: free some, then run again",
@@ -38,21 +65,31 @@ HELP = {
     errno.EIO: "expected a sound disk",
 }
 
+app = App(
+    name="diffuselm",
+    help="Stages of the workflow: files in, files out. Snakemake runs them; so can you.",
+    help_format="plaintext",
+    version=__version__,
+    default_parameter=Parameter(consume_multiple=True, negative=()),
+    print_error=False,
+    exit_on_error=False,
+)
+Parameter(name="*")(Settings)  # each setting is an option of its own
+for name, function in COMMANDS.items():
+    app.command(f"diffuselm.{function}", name=name)
 
-@app.command()
-def schema() -> None:
-    """Print the JSON schema of the config."""
-    import json
 
-    from diffuselm.config.settings import Config
+@app.meta.default
+def _launch(
+    *words: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
+    threads: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
+) -> None:
+    """Run a command; `threads` of torch: the last bits of results depend on their number."""
+    if threads is not None:
+        import torch
 
-    typer.echo(json.dumps(Config.model_json_schema(), indent=2, ensure_ascii=False))
-
-
-@app.command()
-def version() -> None:
-    """Print the version."""
-    typer.echo(__version__)
+        torch.set_num_threads(threads)
+    app(words)
 
 
 class _StoppedError(BaseException):
@@ -69,7 +106,9 @@ def main() -> None:
         os.environ["HF_HUB_OFFLINE"] = "1"
     _on_signals(_stop)
     try:
-        app()
+        app.meta(sys.argv[1:])
+    except CycloptsError as error:
+        _end(_of_options(error), 2)
     except (InputError, NonFiniteLossError) as error:
         _end(str(error))
     except OSError as error:
@@ -89,6 +128,14 @@ def main() -> None:
 def _end(message: str, code: int = 1) -> NoReturn:
     print(f"error: {' '.join(message.splitlines())}", file=sys.stderr)
     sys.exit(code)
+
+
+def _of_options(error: CycloptsError) -> str:
+    """A wrong command line: pydantic's errors in our words, others in the library's."""
+    cause = error.__cause__ or error.__context__
+    if isinstance(cause, ValidationError):
+        return f"--{one_line(cause, 'those of --help').replace('_', '-')}"
+    return f"{' '.join(str(error).split())} (see diffuselm --help)"
 
 
 def _of_system(error: OSError) -> str:

@@ -2,84 +2,72 @@
 
 
 localrules:
-    cards_of_model,
     model_cards,
+    write_cards,
 
 
 rule model_cards:
     input:
-        whole_stage("model_cards", "cards_of_model", model_cards()),
+        in_all_adapters("README.md"),
 
 
-rule cards_of_model:
+rule write_cards:
     input:
-        adapters=expand(
-            "results/adapters/{{model}}/{run}/{file}",
-            run=OTHER_RUNS,
-            file=["run.json", "training.parquet"],
-        ),
+        runs=expand("results/adapters/{{model}}/{run}/run.json", run=PLAN.runs_tuned_on_tasks),
         metrics="results/parts/{model}.metrics.parquet",
-        tasks=files_of_tasks(PLAN.task_files[task] for task in TRAINED),
-        targets=[targets_file(task) for task in TRAINED],
+        targets=jobs.target_files(PLAN.trained_tasks),
     output:
-        expand("results/adapters/{{model}}/{run}/README.md", run=OTHER_RUNS),
+        expand("results/adapters/{{model}}/{run}/README.md", run=PLAN.runs_tuned_on_tasks),
     log:
         "results/logs/model-cards/{model}.log",
     conda:
         ENVIRONMENT
     params:
-        flags=card_flags(OTHER_RUNS),
+        baseline=of_model("baseline"),
         code=fingerprint("paper"),
     shell:
-        "diffuselm model-cards {params.flags} --metrics {input.metrics} > {log} 2>&1"
+        "diffuselm model-cards --runs {input.runs} --metrics {input.metrics} "
+        "--targets {input.targets} --baseline {params.baseline} > {log} 2>&1"
 
 
-if FORM_RUNS:
+# `form` is a tuning of those models alone whose baseline it is.
+if PLAN.runs_of_form:
 
     localrules:
-        card_of_form,
+        write_card_of_form,
 
-    use rule cards_of_model as card_of_form with:
+    use rule write_cards as write_card_of_form with:
         input:
-            adapters=expand(
-                "results/adapters/{{model}}/{run}/{file}",
-                run=FORM_RUNS,
-                file=["run.json", "training.parquet"],
-            ),
+            runs=expand("results/adapters/{{model}}/{run}/run.json", run=PLAN.runs_of_form),
             metrics="results/parts/{model}.metrics.parquet",
-            tasks=files_of_tasks(PLAN.task_files[task] for task in TRAINED),
-            targets=[targets_file(task) for task in TRAINED],
+            targets=jobs.target_files(PLAN.trained_tasks),
         output:
-            expand("results/adapters/{{model}}/{run}/README.md", run=FORM_RUNS),
+            expand("results/adapters/{{model}}/{run}/README.md", run=PLAN.runs_of_form),
         log:
             "results/logs/model-cards/{model}.form.log",
-        params:
-            flags=card_flags(FORM_RUNS),
-            code=fingerprint("paper"),
 
 
 # `snakemake results/merged/MODEL/RUN`
 rule merge:
     input:
         model="results/models/{model}.json",
-        adapter=adapter("{model}", "{run}"),
+        adapter="results/adapters/{model}/{run}/adapter_model.safetensors",
+        run="results/adapters/{model}/{run}/run.json",
     output:
         directory("results/merged/{model}/{run}"),
     log:
         "results/logs/merge/{model}/{run}.log",
     benchmark:
         "results/benchmarks/merge/{model}/{run}.tsv"
-    wildcard_constraints:
-        run="|".join(map(re.escape, FORM_RUNS + OTHER_RUNS)),
     conda:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=mem_mb,
-        runtime=sampling_minutes,
+        mem_mb=of_model("mem_mb"),
+        runtime=of_model("sampling_minutes"),
     params:
-        adapter=adapter_flag,
+        adapter=subpath(input.adapter, parent=True),
         code=fingerprint("model"),
     shell:
-        "diffuselm merge --model-record {input.model} --adapter {params.adapter} "
-        "--threads {threads} --out {output} > {log} 2>&1"
+        "diffuselm merge --model {input.model} --adapter {params.adapter} --threads {threads} "
+        "--out {output} > {log} 2>&1"

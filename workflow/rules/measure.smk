@@ -2,19 +2,19 @@
 
 
 localrules:
-    measure_model,
     measure,
+    metrics,
 
 
-rule measure_model:
+rule measure:
     input:
-        samples=samples_of_model,
-        exact=exact_of_model,
-        text=text_of_model,
-        adapters=adapters_of_model,
-        biographies=biographies_of_model,
-        sweep=sweep_of_model,
-        targets=targets_files(),
+        samples=of_model("samples"),
+        exact=of_model("exact"),
+        text=of_model("text"),
+        adapters=of_model("trained"),
+        biographies=of_model("biographies"),
+        sweep=of_model("sweep"),
+        targets=TARGETS,
         natural=rules.names.output.natural,
     output:
         "results/parts/{model}.metrics.parquet",
@@ -27,31 +27,33 @@ rule measure_model:
     resources:
         mem_mb=2000,
     params:
-        flags=measure_flags,
+        baseline=of_model("baseline"),
+        seed=CONFIG.seed,
         code=fingerprint("measure"),
     shell:
-        "diffuselm measure {params.flags} --natural {input.natural} --out {output} > {log} 2>&1"
+        "diffuselm measure --samples {input.samples} --exact {input.exact} --text {input.text} "
+        "--adapters {input.adapters} --biographies {input.biographies} --sweep {input.sweep} "
+        "--baseline {params.baseline} --targets {input.targets} --natural {input.natural} "
+        "--seed {params.seed} --out {output} > {log} 2>&1"
 
 
-rule measure:
+rule metrics:
     input:
-        parts=whole_stage(
-            "measure",
-            "measure_model",
-            metrics_parts(),
-        ),
-        verdicts=mt_bench_metrics(),
-        tasks=files_of_tasks(PLAN.task_files.values()),
-        targets=targets_files(),
+        parts=expand("results/parts/{model}.metrics.parquet", model=CONFIG.models),
+        verdicts=VERDICTS,
+        targets=TARGETS,
         natural=rules.names.output.natural,
     output:
         "results/metrics.parquet",
     log:
-        "results/logs/measure.log",
+        "results/logs/metrics.log",
     conda:
         ENVIRONMENT
     params:
-        flags=metrics_flags,
+        draws=CONFIG.sample.draws,
+        seed=CONFIG.seed,
         code=fingerprint("measure"),
     shell:
-        "diffuselm metrics {params.flags} --natural {input.natural} --out {output} > {log} 2>&1"
+        "diffuselm metrics --parts {input.parts} {input.verdicts} --targets {input.targets} "
+        "--natural {input.natural} --draws {params.draws} --seed {params.seed} --out {output} "
+        "> {log} 2>&1"

@@ -1,23 +1,22 @@
 """Stages `download`, `convert` and `models`: each base model fetched from the hub or converted from
-its GGUF file, and put on record; the stand-ins built from their seed."""
+its GGUF file, and put on record."""
 
 
 # Where the network is: compute jobs are offline.
 localrules:
     convert,
     download,
-    download_model,
-    model_record,
     models,
-    shown_model,
+    record,
+    show,
+
+
+rule models:
+    input:
+        expand("results/models/{model}.json", model=CONFIG.models),
 
 
 rule download:
-    input:
-        whole_stage("download", "download_model", downloads()),
-
-
-rule download_model:
     output:
         "results/downloads/{model}.json",
     log:
@@ -25,23 +24,18 @@ rule download_model:
     conda:
         ENVIRONMENT
     params:
-        flags=download_flags,
+        flags=of_model("source"),
     shell:
         "diffuselm download --name {wildcards.model} {params.flags} --out {output} > {log} 2>&1"
 
 
 rule convert:
     input:
-        whole_stage("convert", "convert_model", conversions()),
-
-
-rule convert_model:
-    input:
-        gguf_file,
+        of_model("gguf"),
     output:
         record="results/converted/{model}.json",
         weights="results/converted/{model}/model.safetensors",
-        others=expand("results/converted/{{model}}/{file}", file=CONVERTED_FILES),
+        others=expand("results/converted/{{model}}/{file}", file=jobs.CONVERTED),
     log:
         "results/logs/converted/{model}.log",
     benchmark:
@@ -50,24 +44,19 @@ rule convert_model:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=mem_mb,
+        mem_mb=of_model("mem_mb"),
         runtime=120,
     params:
         folder=subpath(output.weights, parent=True),
-        code=fingerprint("model/conversion", "model/gguf_files", "model/gguf_tokenizers"),
+        code=fingerprint("model/source"),
     shell:
         "diffuselm convert --name {wildcards.model} --gguf {input:q} --folder {params.folder} "
         "--out {output.record} > {log} 2>&1"
 
 
-rule models:
+rule record:
     input:
-        whole_stage("models", "model_record", model_records()),
-
-
-rule model_record:
-    input:
-        model_files,
+        of_model("files"),
     output:
         "results/models/{model}.json",
     log:
@@ -75,12 +64,12 @@ rule model_record:
     conda:
         ENVIRONMENT
     params:
-        flags=model_flags,
+        flags=of_model("opening"),
     shell:
-        "diffuselm model --name {wildcards.model} {params.flags} --out {output} > {log} 2>&1"
+        "diffuselm record --name {wildcards.model} {params.flags} --out {output} > {log} 2>&1"
 
 
-rule shown_model:
+rule show:
     output:
         "results/models/{model}.shown.json",
     log:
@@ -88,41 +77,6 @@ rule shown_model:
     conda:
         ENVIRONMENT
     params:
-        flags=shown_flags,
+        flags=of_model("showing"),
     shell:
-        "diffuselm shown --name {wildcards.model} {params.flags} --out {output} > {log} 2>&1"
-
-
-# What resources/models was made by: `snakemake stand_ins`, then copy the folders.
-localrules:
-    stand_ins,
-
-
-rule stand_ins:
-    input:
-        expand("results/stand-ins/tiny-{family}/config.json", family=["gemma", "llama", "mistral"]),
-
-
-rule stand_in:
-    input:
-        tasks=paper_task_files,
-        words="resources/stand-in/words.yaml",
-    output:
-        expand("results/stand-ins/tiny-{{family}}/{file}", file=MODEL_FILES),
-    log:
-        "results/logs/stand-ins/{family}.log",
-    benchmark:
-        "results/benchmarks/stand-ins/{family}.tsv"
-    conda:
-        ENVIRONMENT
-    threads: 1
-    resources:
-        mem_mb=2000,
-        runtime=120,
-    params:
-        folder=subpath(output[0], parent=True),
-        flags=stand_in_flags,
-        code=fingerprint("tree", "model", "stand_in"),
-    shell:
-        "diffuselm stand-in --family {wildcards.family} --words {input.words} "
-        "{params.flags} --threads {threads} --out {params.folder} > {log} 2>&1"
+        "diffuselm show --name {wildcards.model} {params.flags} --out {output} > {log} 2>&1"

@@ -3,19 +3,19 @@
 
 # The judge is asked from where Snakemake runs: nodes of a cluster often see no network.
 localrules:
+    judge,
     mt_bench,
-    mt_bench_questions,
-    mt_bench_judge,
+    questions,
 
 
 rule mt_bench:
     input:
-        whole_stage("mt_bench", "mt_bench_judge", mt_bench_metrics()),
+        VERDICTS,
 
 
-rule mt_bench_questions:
+rule questions:
     input:
-        mt_bench_source,
+        [source] if "://" not in (source := CONFIG.mt_bench.questions) else [],
     output:
         "results/mt-bench/questions.jsonl",
     log:
@@ -23,16 +23,16 @@ rule mt_bench_questions:
     conda:
         ENVIRONMENT
     params:
-        flags=mt_bench_questions_flags,
+        flags=options(source=CONFIG.mt_bench.questions, sha256=CONFIG.mt_bench.sha256),
     shell:
         "diffuselm mt-bench-questions {params.flags} --out {output} > {log} 2>&1"
 
 
-rule mt_bench_answers:
+rule answer_questions:
     input:
         model="results/models/{model}.json",
-        adapter=adapter_of_run,
-        questions=rules.mt_bench_questions.output,
+        adapter=of_run("answering"),
+        questions=rules.questions.output,
     output:
         "results/mt-bench/answers/{model}/{run}.parquet",
         "results/mt-bench/answers/{model}/{run}.run.json",
@@ -44,21 +44,20 @@ rule mt_bench_answers:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=mem_mb,
-        runtime=sampling_minutes,
-        gpu=gpus,
+        mem_mb=of_model("mem_mb"),
+        runtime=of_model("sampling_minutes"),
+        gpu=of_model("gpus"),
     params:
-        flags=mt_bench_answers_flags,
-        code=fingerprint("model", "measure/mt_bench"),
+        flags=of_run("turns"),
+        code=fingerprint("model", "measure/mt_bench", "measure/mt_bench_answers"),
     shell:
-        "diffuselm mt-bench-answers --model-record {input.model} "
-        "--questions {input.questions} {params.flags} --threads {threads} --out {output[0]} "
-        "> {log} 2>&1"
+        "diffuselm mt-bench-answers --model {input.model} --questions {input.questions} "
+        "{params.flags} --threads {threads} --out {output[0]} > {log} 2>&1"
 
 
-rule mt_bench_judge:
+rule judge:
     input:
-        questions=rules.mt_bench_questions.output,
+        questions=rules.questions.output,
         answers="results/mt-bench/answers/{model}/{run}.parquet",
     output:
         verdicts="results/mt-bench/verdicts/{model}/{run}.parquet",
@@ -68,9 +67,9 @@ rule mt_bench_judge:
     conda:
         ENVIRONMENT
     params:
-        flags=mt_bench_judge_flags,
+        flags=options(CONFIG.mt_bench.judge, seed=CONFIG.seed),
         cache="results/mt-bench/cache",
-        code=fingerprint("measure/judge"),
+        code=fingerprint("measure/judge", "measure/verdicts"),
     shell:
         "diffuselm mt-bench-judge --questions {input.questions} --answers {input.answers} "
         "{params.flags} --cache {params.cache} --verdicts {output.verdicts} "

@@ -7,7 +7,7 @@ localrules:
 
 rule names:
     input:
-        names_source,
+        [CONFIG.names.file] if CONFIG.names.file else [],
     output:
         natural="results/names/natural.parquet",
         run="results/names/run.json",
@@ -16,8 +16,8 @@ rule names:
     conda:
         ENVIRONMENT
     params:
-        flags=flags(source=CONFIG.names.source, year=CONFIG.names.year, file=CONFIG.names.file),
+        flags=options(CONFIG.names),
         archive="results/names/names.zip",
-        code=fingerprint("tasks/names", "tasks/ssa"),
+        code=fingerprint("tasks/natural_names", "tasks/ssa"),
     shell:
         "diffuselm names {params.flags} --archive {params.archive} --out {output.natural} > {log} 2>&1"

@@ -2,24 +2,47 @@
 
 
 localrules:
-    render,
-    tables,
     figures,
-    scorecard,
-    diversity_tables,
-    figure_1,
+    render,
     report_pages,
+    scorecard,
+    tables,
 
 
-SCORECARD = ["results/scorecard.md", "results/scorecard.parquet"]
-TABLES = expand("results/tables/table-{n}.{format}", n=table_numbers(), format=["md", "csv", "tex"])
-FIGURES = expand(
-    "results/figures/figure-{n}.{format}", n=figure_numbers(), format=["png", "pdf", "csv"]
-)
-# The report: its pages, and the part of the paper that each result is from.
-PAGED = ["results/scorecard.md", *expand("results/tables/table-{n}.md", n=table_numbers())]
-PAGES = [Path(file).stem for file in PAGED]
-PARTS = {
+PUBLISHED = "resources/paper/published.csv"
+MEASURED = {"metrics": "results/metrics.parquet", "records": SHOWN}
+WRITTEN = {"biographies": BIOGRAPHIES, "records": SHOWN}
+# What each figure is drawn from, under the names of its command's options.
+FIGURES = {
+    1: {
+        "samples": [
+            f"results/samples/{model}/{run}.parquet"
+            for model in CONFIG.models
+            for run in (PLAN.baseline(model), "only-names", "rng-10")
+            if run in RUNS[model]
+        ],
+        "records": SHOWN,
+        "natural": rules.names.output.natural,
+        "targets": "results/targets/numbers.parquet",
+    },
+    2: MEASURED,
+    3: MEASURED,
+    4: MEASURED,
+    5: WRITTEN,
+    6: MEASURED,
+}
+# Likewise each group of tables.
+TABLES = {
+    (1, 2, 3): WRITTEN | {"published": PUBLISHED, "targets": "results/targets/biographies.parquet"},
+    (4, 5, 6): MEASURED | {"published": PUBLISHED, "names": rules.names.output.run},
+    (7, 8): MEASURED | WRITTEN | {"published": PUBLISHED},
+}
+SHOWN_FIGURES = [n for n in FIGURES if PLAN.has_figure(n)]
+SHOWN_TABLES = [group for group in TABLES if 4 in group or "biographies" in PLAN.prompts]
+PAGED = ["scorecard", *(f"table-{n}" for group in SHOWN_TABLES for n in group)]
+
+# The part of the paper that each result is from.
+SECTIONS = {
     "scorecard": "1 Scorecard",
     **dict.fromkeys(["figure-1", "figure-2", "table-4"], "2 Random numbers and names (section 4)"),
     **dict.fromkeys(
@@ -29,172 +52,82 @@ PARTS = {
     **{f"table-{n}": "4 Biographies (section 6)" for n in (1, 2, 3, 7, 8)},
     "figure-6": "5 General capabilities (appendix B.5)",
 }
-# Captions name models and numbers of answers, which the config may leave to the defaults.
-config.update(PLAN.told_in_captions())
 
 
 rule render:
     input:
-        SCORECARD + TABLES + FIGURES,
-        expand("results/report/{page}.html", page=PAGES),
+        "results/scorecard.md",
+        expand("results/report/{page}.html", page=PAGED),
+        expand("results/figures/figure-{n}.png", n=SHOWN_FIGURES),
 
 
 rule tables:
     input:
-        whole_stage("tables", "diversity_tables", TABLES),
+        [f"results/tables/table-{n}.md" for group in SHOWN_TABLES for n in group],
 
 
 rule figures:
     input:
-        [
-            whole_stage("figures", f"figure_{n}", f"results/figures/figure-{n}.png")
-            for n in figure_numbers()
-        ],
+        expand("results/figures/figure-{n}.png", n=SHOWN_FIGURES),
 
 
 rule scorecard:
     input:
-        metrics="results/metrics.parquet",
-        records=shown_models(),
-        published="resources/paper/published.csv",
+        **MEASURED,
+        published=PUBLISHED,
         claims="resources/paper/claims.yaml",
         names=rules.names.output.run,
     output:
-        SCORECARD,
+        "results/scorecard.md",
+        "results/scorecard.parquet",
     log:
         "results/logs/scorecard.log",
     conda:
         ENVIRONMENT
     params:
-        flags=record_flags,
         folder=subpath(output[0], parent=True),
         code=fingerprint("paper"),
     shell:
-        "diffuselm scorecard --metrics {input.metrics} {params.flags} "
-        "--published {input.published} --claims {input.claims} --names {input.names} --out {params.folder} > {log} 2>&1"
-
-
-rule diversity_tables:
-    input:
-        metrics="results/metrics.parquet",
-        records=shown_models(),
-        published="resources/paper/published.csv",
-        names=rules.names.output.run,
-    output:
-        expand("results/tables/table-{n}.{format}", n=[4, 5, 6], format=["md", "csv", "tex"]),
-    log:
-        "results/logs/tables.log",
-    conda:
-        ENVIRONMENT
-    params:
-        flags=record_flags,
-        folder=subpath(output[0], parent=True),
-        code=fingerprint("paper"),
-    shell:
-        "diffuselm tables --metrics {input.metrics} {params.flags} --published {input.published} "
-        "--names {input.names} --out {params.folder} > {log} 2>&1"
-
-
-if "biographies" in PLAN.prompts:
-
-    localrules:
-        biography_tables,
-        figure_5,
-
-    rule biography_tables:
-        input:
-            metrics="results/metrics.parquet",
-            biographies=biographies(),
-            records=shown_models(),
-            published="resources/paper/published.csv",
-            task=str(PLAN.task_files["biographies"]),
-        output:
-            expand(
-                "results/tables/table-{n}.{format}",
-                n=[1, 2, 3, 7, 8],
-                format=["md", "csv", "tex"],
-            ),
-        log:
-            "results/logs/biography-tables.log",
-        conda:
-            ENVIRONMENT
-        params:
-            flags=biography_table_flags,
-            folder=subpath(output[0], parent=True),
-            code=fingerprint("paper"),
-        shell:
-            "diffuselm biography-tables --metrics {input.metrics} {params.flags} "
-            "--published {input.published} --out {params.folder} > {log} 2>&1"
-
-    rule figure_5:
-        input:
-            biographies=biographies(),
-            records=shown_models(),
-        output:
-            report(
-                "results/figures/figure-5.png",
-                caption="../report/figure-5.rst",
-                category=PARTS["figure-5"],
-                labels={"result": "Figure 5"},
-            ),
-            "results/figures/figure-5.pdf",
-            "results/figures/figure-5.csv",
-        log:
-            "results/logs/figure-5.log",
-        conda:
-            ENVIRONMENT
-        params:
-            flags=biography_flags,
-            folder=subpath(output[0], parent=True),
-            code=fingerprint("paper"),
-        shell:
-            "diffuselm figure-5 {params.flags} --out {params.folder} > {log} 2>&1"
-
-
-rule figure_1:
-    input:
-        samples=figure_1_samples,
-        records=shown_models(),
-        natural=rules.names.output.natural,
-        targets=targets_file("numbers"),
-    output:
-        report(
-            "results/figures/figure-1.png",
-            caption="../report/figure-1.rst",
-            category=PARTS["figure-1"],
-            labels={"result": "Figure 1"},
-        ),
-        "results/figures/figure-1.pdf",
-        "results/figures/figure-1.csv",
-    log:
-        "results/logs/figure-1.log",
-    conda:
-        ENVIRONMENT
-    params:
-        flags=figure_1_flags,
-        folder=subpath(output[0], parent=True),
-        code=fingerprint("paper"),
-    shell:
-        "diffuselm figure-1 {params.flags} --natural {input.natural} --targets {input.targets} "
+        "diffuselm scorecard --metrics {input.metrics} --records {input.records} "
+        "--published {input.published} --claims {input.claims} --names {input.names} "
         "--out {params.folder} > {log} 2>&1"
 
 
+for group in SHOWN_TABLES:
+    numbers = "_".join(map(str, group))
+
+    rule:
+        name:
+            f"tables_{numbers}"
+        input:
+            **TABLES[group],
+        output:
+            expand("results/tables/table-{n}.{format}", n=group, format=["md", "csv", "tex"]),
+        log:
+            f"results/logs/tables_{numbers}.log",
+        localrule: True
+        conda:
+            ENVIRONMENT
+        params:
+            command=f"tables-{numbers}",
+            given=given,
+            flags=options(seed=CONFIG.seed if 3 in group else None),  # table 3 draws answers
+            folder=subpath(output[0], parent=True),
+            code=fingerprint("paper"),
+        shell:
+            "diffuselm {params.command} {params.given} {params.flags} --out {params.folder} > {log} 2>&1"
+
+
 # A rule for each: Snakemake puts no wildcards into the name of a caption.
-for number in [n for n in figure_numbers() if n in (2, 3, 4, 6)]:
+for number in SHOWN_FIGURES:
 
     rule:
         name:
             f"figure_{number}"
         input:
-            metrics="results/metrics.parquet",
-            records=shown_models(),
+            **FIGURES[number],
         output:
-            report(
-                f"results/figures/figure-{number}.png",
-                caption=f"../report/figure-{number}.rst",
-                category=PARTS[f"figure-{number}"],
-                labels={"result": f"Figure {number}"},
-            ),
+            in_report(f"results/figures/figure-{number}.png"),
             f"results/figures/figure-{number}.pdf",
             f"results/figures/figure-{number}.csv",
         log:
@@ -203,35 +136,28 @@ for number in [n for n in figure_numbers() if n in (2, 3, 4, 6)]:
         conda:
             ENVIRONMENT
         params:
-            number=number,
-            flags=record_flags,
+            command=f"figure-{number}",
+            given=given,
+            caption=PLAN.caption,
             folder=subpath(output[0], parent=True),
             code=fingerprint("paper"),
         shell:
-            "diffuselm figure-{params.number} --metrics {input.metrics} {params.flags} "
-            "--out {params.folder} > {log} 2>&1"
+            "diffuselm {params.command} {params.given} --out {params.folder} > {log} 2>&1"
 
 
 rule report_pages:
     input:
-        PAGED,
+        "results/scorecard.md",
+        rules.tables.input,
     output:
-        [
-            report(
-                f"results/report/{page}.html",
-                caption=f"../report/{page}.rst",
-                category=PARTS[page],
-                labels={"result": page.capitalize().replace("-", " ")},
-            )
-            for page in PAGES
-        ],
+        [in_report(f"results/report/{page}.html") for page in PAGED],
     log:
         "results/logs/report-pages.log",
     conda:
         ENVIRONMENT
     params:
-        flags=flags(table=PAGED),
+        caption=PLAN.caption,
         folder=subpath(output[0], parent=True),
         code=fingerprint("paper"),
     shell:
-        "diffuselm report-pages {params.flags} --out {params.folder} > {log} 2>&1"
+        "diffuselm report-pages --tables {input} --out {params.folder} > {log} 2>&1"

@@ -1,32 +1,25 @@
-"""Stages `sample` and `score`: answers to every prompt, exact probabilities of its targets,
-loss on held-out text; the base model at other temperatures; biographies, parsed."""
+"""Stage `sample`: answers of each model and tuning, and the exact probabilities of its targets."""
 
 
 localrules:
-    sample,
-    score,
-    sweep,
     biographies,
-    biographies_of_run,
+    parse_biographies,
+    samples,
+    sweeps,
+
+
+rule samples:
+    input:
+        [model[kind] for model in MODELS.values() for kind in ("samples", "exact")],
 
 
 rule sample:
     input:
-        whole_stage("sample", "sample_run", runs("results/samples/{model}/{run}.parquet")),
-
-
-rule score:
-    input:
-        whole_stage("score", "sample_run", runs("results/exact/{model}/{run}.parquet")),
-
-
-rule sample_run:
-    input:
         model="results/models/{model}.json",
-        adapter=adapter_of_run,
-        tasks=measured_task_files,
-        targets=measured_targets,
-        text=held_out_text,
+        adapter=of_run("answering"),
+        targets=of_run("targets"),
+        prompts=of_run("prompts"),
+        text=of_run("text"),
     output:
         samples="results/samples/{model}/{run}.parquet",
         run="results/samples/{model}/{run}.run.json",
@@ -40,35 +33,31 @@ rule sample_run:
         ENVIRONMENT
     threads: model_threads
     resources:
-        mem_mb=mem_mb,
-        runtime=sampling_minutes,
-        gpu=gpus,
+        mem_mb=of_model("mem_mb"),
+        runtime=of_model("sampling_minutes"),
+        gpu=of_model("gpus"),
     params:
-        flags=sample_flags,
+        flags=of_run("asking"),
         threads=torch_threads,
         checkpoint="results/checkpoints/sample/{model}/{run}",
         code=fingerprint("tree", "model"),
     shell:
-        "diffuselm sample --model-record {input.model} {params.flags} "
-        "--checkpoint {params.checkpoint} --threads {params.threads} --samples {output.samples} --exact {output.exact} "
-        "--text {output.text} > {log} 2>&1"
+        "diffuselm sample --model {input.model} --targets {input.targets} {params.flags} "
+        "--checkpoint {params.checkpoint} --threads {params.threads} --samples {output.samples} "
+        "--exact {output.exact} --text {output.text} > {log} 2>&1"
+
+
+rule sweeps:
+    input:
+        [model["sweep"] for model in MODELS.values()],
 
 
 rule sweep:
     input:
-        whole_stage(
-            "sweep",
-            "sweep_model",
-            expand("results/sweep/{model}.parquet", model=CONFIG.models) if PLAN.swept else [],
-        ),
-
-
-rule sweep_model:
-    input:
         model="results/models/{model}.json",
-        adapter=swept_adapter,
-        tasks=swept_task_files,
-        targets=swept_targets,
+        adapter=of_model("swept_with"),
+        targets=jobs.target_files(PLAN.swept_tasks),
+        prompts=jobs.target_files(PLAN.swept_tasks, "json"),
     output:
         answers="results/sweep/{model}.parquet",
         run="results/sweep/{model}.run.json",
@@ -80,25 +69,26 @@ rule sweep_model:
         ENVIRONMENT
     threads: model_threads
     resources:
-        mem_mb=mem_mb,
-        runtime=sampling_minutes,
-        gpu=gpus,
+        mem_mb=of_model("mem_mb"),
+        runtime=of_model("sampling_minutes"),
+        gpu=of_model("gpus"),
     params:
-        flags=sweep_flags,
+        flags=of_model("sweeping"),
         threads=torch_threads,
         checkpoint="results/checkpoints/sweep/{model}",
         code=fingerprint("tree", "model"),
     shell:
-        "diffuselm sweep --model-record {input.model} {params.flags} "
-        "--checkpoint {params.checkpoint} --threads {params.threads} --out {output.answers} > {log} 2>&1"
+        "diffuselm sweep --model {input.model} --targets {input.targets} {params.flags} "
+        "--checkpoint {params.checkpoint} --threads {params.threads} --out {output.answers} "
+        "> {log} 2>&1"
 
 
 rule biographies:
     input:
-        whole_stage("biographies", "biographies_of_run", biographies()),
+        BIOGRAPHIES,
 
 
-rule biographies_of_run:
+rule parse_biographies:
     input:
         "results/samples/{model}/{run}.parquet",
     output:

@@ -1,14 +1,14 @@
-"""Stage `targets`: the target sets of each task."""
+"""Stage `targets`: the prompts and target sets of each task."""
 
 
 localrules:
     targets,
-    targets_of_task,
+    write_targets,
 
 
 rule targets:
     input:
-        whole_stage("targets", "targets_of_task", targets_files()),
+        TARGETS,
 
 
 if "ranges" in PLAN.task_files:
@@ -24,26 +24,27 @@ if "ranges" in PLAN.task_files:
         conda:
             ENVIRONMENT
         params:
-            flags=ranges_flags,
-            code=fingerprint("tasks/ranges"),
+            flags=options(CONFIG.ranges, seed=CONFIG.seed),
+            code=fingerprint("tasks/number_ranges"),
         shell:
             "diffuselm ranges {params.flags} --out {output} > {log} 2>&1"
 
 
-rule targets_of_task:
+rule write_targets:
     input:
-        task=task_file,
+        task=task_files,
         natural=rules.names.output.natural,
     output:
-        "results/targets/{task}.parquet",
+        targets="results/targets/{task}.parquet",
+        prompts="results/targets/{task}.json",
     log:
         "results/logs/targets/{task}.log",
     conda:
         ENVIRONMENT
     params:
-        task=task_flag,
+        task=task,
         seed=CONFIG.seed,
         code=fingerprint("tasks"),
     shell:
         "diffuselm targets --task {params.task:q} --natural {input.natural} --seed {params.seed} "
-        "--out {output} > {log} 2>&1"
+        "--out {output.targets} > {log} 2>&1"

@@ -2,22 +2,22 @@
 
 
 localrules:
-    tune,
+    adapters,
+
+
+rule adapters:
+    input:
+        in_all_adapters("adapter_model.safetensors"),
 
 
 rule tune:
     input:
-        whole_stage("tune", "tune_adapter", adapters()),
-
-
-rule tune_adapter:
-    input:
         model="results/models/{model}.json",
-        start=start_of_tuning,
-        tasks=training_task_files,
-        targets=training_targets,
+        start=of_run("start"),
+        targets=of_run("training_targets"),
+        prompts=of_run("training_prompts"),
     output:
-        adapter("{model}", "{run}"),
+        jobs.adapter_files("{model}", "{run}"),
         "results/adapters/{model}/{run}/training.parquet",
     log:
         "results/logs/tune/{model}/{run}.log",
@@ -27,17 +27,17 @@ rule tune_adapter:
         ENVIRONMENT
     threads: model_threads
     resources:
-        mem_mb=mem_mb,
-        runtime=tuning_minutes,
-        gpu=gpus,
+        mem_mb=of_model("mem_mb"),
+        runtime=of_model("tuning_minutes"),
+        gpu=of_model("gpus"),
     params:
-        flags=tune_flags,
+        flags=of_run("training"),
         threads=torch_threads,
         seconds=checkpoint_seconds,
         checkpoint="results/checkpoints/tune/{model}/{run}.safetensors",
         folder=subpath(output[0], parent=True),
         code=fingerprint("tree", "model", "tuning"),
     shell:
-        "diffuselm tune --model-record {input.model} {params.flags} "
+        "diffuselm tune --model {input.model} --targets {input.targets} {params.flags} "
         "--checkpoint {params.checkpoint} --checkpoint-seconds {params.seconds} "
         "--threads {params.threads} --out {params.folder} > {log} 2>&1"

@@ -1,1 +1,1 @@
-"""Files that stages pass to each other: their columns, how they are written, and what made them."""
+"""Files of the stages: columns, how they are written, what made them; and the machine's GPUs."""

@@ -1,4 +1,4 @@
-"""run.json: what made a result, kept beside it."""
+"""What made a result: the record in the run.json beside it, and hashes of what it was made from."""
 
 import hashlib
 import json
@@ -15,8 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from diffuselm import __version__
-from diffuselm.errors import InputError
-from diffuselm.files.contracts import written_whole
 
 LIBRARIES = ("torch", "transformers", "peft", "tokenizers", "numpy", "pandas", "pyarrow", "scipy")
 STARTED = time.monotonic()
@@ -30,8 +28,6 @@ def run_record(
     Memory is in bytes. The commit is that of this project, not of the folder it runs in.
     """
     changes = _git("status", "--porcelain", "--untracked-files=no")
-    torch = sys.modules.get("torch")
-    on_gpu = torch is not None and torch.cuda.is_available()
     return {
         "settings": dict(settings),
         "seed": seed,
@@ -39,11 +35,7 @@ def run_record(
         "device": device,
         "seconds": round(time.monotonic() - STARTED, 3),
         "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-        "peak_gpu_memory_bytes": (
-            sum(map(torch.cuda.max_memory_allocated, range(torch.cuda.device_count())))
-            if on_gpu
-            else None
-        ),
+        "peak_gpu_memory_bytes": _peak_gpu_memory(),
         "diffuselm": __version__,
         "commit": _git("rev-parse", "HEAD"),
         "dirty": None if changes is None else bool(changes),
@@ -58,25 +50,6 @@ def run_record(
     }
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object; raises InputError for a missing file or anything else in it."""
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not readable as JSON ({error}); expected an object") from error
-    if not isinstance(record, dict):
-        raise InputError(f"{path}: holds a {type(record).__name__}; expected a JSON object")
-    return record
-
-
-def write_json(path: Path, record: Mapping[str, Any]) -> None:
-    """Write a record as indented JSON, whole or not at all."""
-    with written_whole(path) as part:
-        part.write_text(
-            json.dumps(record, indent=2, default=str, ensure_ascii=False) + "\n", encoding="utf-8"
-        )
-
-
 def file_hash(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
@@ -88,28 +61,12 @@ def content_hash(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def verify(path: Path, sha256: str | None) -> None:
-    """Raise InputError where a file is not the one whose hash its run.json tells, if it tells."""
-    if sha256 is None:
-        return
-    try:
-        found = file_hash(path)
-    except OSError as error:
-        raise InputError(
-            f"{path}: {error.strerror}; expected a file, as its run.json says; "
-            "delete the folder and run again"
-        ) from error
-    if found != sha256:
-        raise InputError(
-            f"{path}: SHA-256 is {found}, expected {sha256} as its run.json says; "
-            "delete the folder and run again"
-        )
-
-
-def check_files(folder: Path, files: Mapping[str, str]) -> None:
-    """Verify all files of a folder that its run.json names, by their hashes."""
-    for name, sha256 in files.items():
-        verify(folder / name, sha256)
+def _peak_gpu_memory() -> int | None:
+    """Over all GPUs; None where torch was not imported or finds none."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_available():
+        return None
+    return sum(map(torch.cuda.max_memory_allocated, range(torch.cuda.device_count())))
 
 
 def _cpu() -> str:
@@ -122,21 +79,9 @@ def _cpu() -> str:
     return models[0] if models else platform.machine()
 
 
-def check_tokenizer_config(folder: Path) -> None:
-    """Raise InputError where nothing says what a tokenizer's special tokens are.
-
-    transformers would open it in silence, and the chat template write no beginning of sequence.
-    """
-    if not (folder / "tokenizer_config.json").is_file():
-        raise InputError(
-            f"{folder}: no tokenizer_config.json; expected the file that names the tokenizer's "
-            "special tokens"
-        )
-
-
 @cache
 def _git(*words: str) -> str | None:
-    """One line of git's about this project's checkout; None outside one."""
+    """What git prints about this project's checkout; None outside one."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
     try:
         answer = subprocess.run(

@@ -1,22 +1,22 @@
-"""Going on with a job that was killed: its finished parts, and a lock so that only one goes on."""
+"""Going on with a job that was killed: what it had finished, and a lock against doing it twice."""
 
 import logging
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 from urllib.parse import quote
 
 import pyarrow as pa
 from filelock import FileLock, Timeout
 
 from diffuselm.errors import InputError
-from diffuselm.files.contracts import read_table, write_rows
-from diffuselm.files.provenance import read_json, write_json
+from diffuselm.files.json_files import read_json, write_json
+from diffuselm.files.tables import read_table, write_rows
 
 log = logging.getLogger(__name__)
+
+KEY = "key.json"
 
 
 @contextmanager
@@ -38,69 +38,63 @@ def only_one(path: Path) -> Iterator[None]:
         lock.release()
 
 
-class Parts:
-    """The finished parts of one job, in a folder of their own, as a context that holds its lock.
+@contextmanager
+def resumed(folder: Path, key: str) -> Iterator["Finished"]:
+    """Hold a job's lock, and yield the pieces that it finished before, kept in `folder`.
 
-    `key` is all that the job depends on (settings, inputs, code): parts of another key are removed.
+    `key` is all that the job depends on (settings, inputs, code): pieces of another key are
+    removed. Raises InputError where the folder holds files of something else.
     """
+    with only_one(folder):
+        finished = Finished(folder)
+        if not _is_of(folder, key):
+            finished.remove()  # first, so that no piece outlives its key
+            write_json(folder / KEY, {"key": key})
+        yield finished
 
-    def __init__(self, folder: Path, key: str) -> None:
-        self.folder, self.key = folder, key
-        self._held = ExitStack()
 
-    def __enter__(self) -> Self:
-        """Raises InputError where the folder holds files and is none of parts."""
-        with ExitStack() as held:
-            held.enter_context(only_one(self.folder))
-            self._keep_only_own()
-            self._held = held.pop_all()
-        return self
+class Finished:
+    """The finished pieces of one job, a table each; they stay until they are cleared."""
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Let the next one in; the parts stay, unless cleared."""
-        self._held.close()
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
 
     def table(self, name: str, schema: pa.Schema, make: Callable[[], Iterable[dict]]) -> pa.Table:
-        """The stored part of that name, such as `samples/names/english`, or else made and stored.
+        """The stored piece of that name, such as `samples/names/english`, or else made and stored.
 
-        `make` gives its rows. A damaged part is made again, with a warning.
+        `make` gives its rows. A damaged piece is made again, with a warning.
         """
         path = self.folder / f"{quote(name, safe='')}.parquet"
         if path.exists():
             try:
                 return read_table(path, schema)
             except InputError as error:
-                log.warning("part %s is made again: %s", name, error)
+                log.warning("%s is made again: %s", name, error)
         write_rows(path, make(), schema)
         return read_table(path, schema)
 
     def clear(self) -> None:
         """Remove the folder, once the job's outputs are written."""
-        self._remove_parts()
+        self.remove()
         shutil.rmtree(self.folder)
 
-    def _keep_only_own(self) -> None:
-        kept = self.folder / "key.json"
-        if kept.exists():
-            try:
-                if read_json(kept).get("key") == self.key:
-                    return
-            except InputError as error:
-                log.warning("parts are made again: %s", error)
-        elif strangers := [path.name for path in self.folder.glob("[!.]*")]:
-            raise InputError(
-                f"{self.folder}: holds {min(strangers)} and no key.json; expected no such folder, "
-                "or one of a job's parts"
-            )
-        self._remove_parts()
-        write_json(kept, {"key": self.key})
+    def remove(self) -> None:
+        """Remove the pieces."""
+        for piece in self.folder.glob("*.parquet"):
+            piece.unlink()
 
-    def _remove_parts(self) -> None:
-        """Before key.json changes or goes, so that no part outlives what it belongs to."""
-        for part in self.folder.glob("*.parquet"):
-            part.unlink()
+
+def _is_of(folder: Path, key: str) -> bool:
+    """Whether a folder's pieces are of that key; raises InputError where they are none at all."""
+    kept = folder / KEY
+    if kept.exists():
+        try:
+            return read_json(kept).get("key") == key
+        except InputError as error:
+            log.warning("what was finished is made again: %s", error)
+    elif strangers := [path.name for path in folder.glob("[!.]*")]:
+        raise InputError(
+            f"{folder}: holds {min(strangers)} and no {KEY}; expected no such folder, or one of a "
+            "job's finished pieces"
+        )
+    return False

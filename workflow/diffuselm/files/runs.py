@@ -1,9 +1,7 @@
 """Runs: a tuning under one seed, and the name that its files carry."""
 
 MARK = ".seed-"
-
-
-HELD = "held"  # base, held to the asked form; `held-TUNING`: the same of a tuning
+HELD = "held"  # base, held to the asked form; `held-TUNING`: a tuning, held to it
 
 
 def is_held(tuning: str) -> bool:
@@ -12,7 +10,7 @@ def is_held(tuning: str) -> bool:
 
 
 def run_name(tuning: str, seed: int, first: int) -> str:
-    """The tuning's own name under the config's first seed, `TUNING.seed-N` under a further one."""
+    """The tuning's own name under the config's first seed, `TUNING.seed-N` under any other."""
     return tuning if seed == first else f"{tuning}{MARK}{seed}"
 
 

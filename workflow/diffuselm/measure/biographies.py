@@ -1,27 +1,25 @@
 """From answers to the prompt of Table 2 to a dataset of biographies, one row an answer."""
 
 import json
-import re
 import unicodedata
-from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 
-from diffuselm.files.contracts import BIOGRAPHIES, write_table, written_whole
+from diffuselm.errors import InputError
+from diffuselm.files.schemas import BIOGRAPHIES, SAMPLES
+from diffuselm.files.tables import read_table, write_table
+from diffuselm.files.whole import written_whole
+from diffuselm.model.answers import braced_values
+from diffuselm.tasks.persons import GENDERS
+from diffuselm.tasks.prompts import BIOGRAPHIES as TASK
+from diffuselm.tasks.prompts import FIELDS, task_of
 
-FIELDS = 6
-GENDERS = ("Female", "Male", "Non-binary")
-
-# No brace inside, as in `parse`: a nested or lone brace is left over when all pairs are taken out.
-_PAIR = re.compile(r"\{([^{}]*)\}")
 _QUOTES = frozenset("\"'“”„‘’«»")
-_GENDER = {gender.casefold(): gender for gender in GENDERS} | dict.fromkeys(
-    ("nonbinary", "non binary"), "Non-binary"
-)
+_GENDERS = {gender.casefold(): gender for gender in GENDERS}
+_GENDERS |= dict.fromkeys(("nonbinary", "non binary"), "Non-binary")
 _DAY_FORMATS = ("%B %d, %Y", "%d %B %Y", "%Y-%m-%d")
 _YEAR_FORMATS = ("%B %Y", "%Y")
 _YEARS = range(1000, 2101)
@@ -29,33 +27,69 @@ _YEARS = range(1000, 2101)
 _TITLES = {"dr", "prof", "professor", "sir", "dame", "jr", "sr", "ii", "iii", "iv"}
 
 
-@dataclass(frozen=True)
-class Biography:
-    """The six fields of an answer, and what the name, the date and the place are made of."""
-
-    name: str
-    first_name: str
-    last_name: str
-    gender: str
-    birth_date: date | None
-    birth_year: int
-    birth_place: str
-    city: str
-    country: str
-    profession: str
-    accomplishment: str
-
-
 class MalformedError(ValueError):
     """An answer that is no biography; its text is the problem, one of a few fixed lines."""
 
 
-def parse_biography(text: str, *, ended: bool) -> Biography:
+def write_biographies(*, samples: Path, out: Path) -> None:
+    """Parse the answers to prompts of the task biographies into a table, a row each.
+
+    The same rows are written as JSON lines beside `out`. Raises InputError where `samples` has no
+    such answer.
+    """
+    drawn = read_table(samples, SAMPLES).to_pandas()
+    answers = drawn[drawn["prompt"].map(task_of) == TASK]
+    if answers.empty:
+        raise InputError(
+            f"{samples}: prompts are {sorted(drawn['prompt'].unique())}; "
+            f"expected one of task {TASK}"
+        )
+    write_dataset(dataset(answers), out)
+
+
+def dataset(samples: pd.DataFrame) -> pd.DataFrame:
+    """One row of `contracts.BIOGRAPHIES` for each of `samples`, rows of `contracts.SAMPLES`.
+
+    In order of prompt, seed and draw; duplicates and repeated names are those of an earlier draw
+    of the same prompt and seed. An answer that is malformed has its problem and null fields.
+    """
+    drawn = samples.sort_values(["prompt", "seed", "draw"], kind="stable")
+    rows = drawn[["prompt", "seed", "draw", "text", "truncated"]].to_dict("records")
+    for row in rows:
+        try:
+            row |= parse_biography(row["text"], ended=not row["truncated"])
+        except MalformedError as error:
+            row["problem"] = str(error)
+        row["valid"] = "problem" not in row
+    # By way of Arrow: a column of nulls alone keeps its type, and all are as when read from a file.
+    frame = pa.Table.from_pylist(rows, schema=BIOGRAPHIES).to_pandas()
+    frame["duplicate"] = frame.duplicated(["prompt", "seed", "text"])
+    frame["repeated_name"] = frame["valid"] & frame.duplicated(["prompt", "seed", "valid", "name"])
+    return frame
+
+
+def write_dataset(frame: pd.DataFrame, out: Path) -> None:
+    """Write rows of `contracts.BIOGRAPHIES` to `out` and, as JSON lines, beside it.
+
+    The latter has one JSON object a row, in UTF-8: dates as in ISO 8601, nulls as null.
+    """
+    table = pa.Table.from_pandas(frame, schema=BIOGRAPHIES, preserve_index=False)
+    write_table(out, table, BIOGRAPHIES)
+    with (
+        written_whole(out.with_suffix(".jsonl")) as part,
+        part.open("w", encoding="utf-8", newline="\n") as file,
+    ):
+        for row in table.to_pylist():
+            file.write(json.dumps(row, ensure_ascii=False, default=date.isoformat) + "\n")
+
+
+def parse_biography(text: str, *, ended: bool) -> dict[str, str | int | date | None]:
     """Read an answer to the prompt of Table 2: six braced fields, one after another.
 
-    Only white space may stand around the fields. Each is brought to Unicode's NFC with single
-    spaces, without quotes around it, and has a letter or digit. `ended` is False for an answer
-    cut off at the limit. Names, genders, dates and places are read as the functions below say.
+    Returns the columns of `contracts.BIOGRAPHIES` that say what the fields are made of. Only white
+    space may stand around the fields. Each is brought to Unicode's NFC with single spaces, without
+    quotes around it, and has a letter or digit. `ended` is False for an answer cut off at the
+    limit. Names, genders, dates and places are read as the functions below say.
     Raises MalformedError, which names the first problem, and nothing else.
     """
     if not ended:
@@ -63,20 +97,22 @@ def parse_biography(text: str, *, ended: bool) -> Biography:
     name, gender, born, place, profession, accomplishment = _fields(text)
     first_name, last_name = first_and_last(name)
     birth_date, birth_year = date_and_year(born)
-    parts = place_parts(place)
-    return Biography(
-        name=name,
-        first_name=first_name,
-        last_name=last_name,
-        gender=_gender(gender),
-        birth_date=birth_date,
-        birth_year=birth_year,
-        birth_place=", ".join(parts),
-        city=parts[0],
-        country=parts[-1],
-        profession=profession,
-        accomplishment=accomplishment,
-    )
+    places = place_parts(place)
+    if gender.casefold() not in _GENDERS:
+        raise MalformedError("gender is none of the three")
+    return {
+        "name": name,
+        "first_name": first_name,
+        "last_name": last_name,
+        "gender": _GENDERS[gender.casefold()],
+        "birth_date": birth_date,
+        "birth_year": birth_year,
+        "birth_place": ", ".join(places),
+        "city": places[0],
+        "country": places[-1],
+        "profession": profession,
+        "accomplishment": accomplishment,
+    }
 
 
 def first_and_last(name: str) -> tuple[str, str]:
@@ -97,7 +133,7 @@ def first_and_last(name: str) -> tuple[str, str]:
 
 
 def date_and_year(born: str) -> tuple[date | None, int]:
-    """Date (None where no day is told) and year of birth, a year of 1000 to 2100.
+    """Date (None where no day is given) and year of birth, a year of 1000 to 2100.
 
     Reads "June 30, 1960", "30 June 1960", "1960-06-30", "June 1960" and "1960". Raises
     MalformedError for anything else, such as February 30.
@@ -124,55 +160,16 @@ def place_parts(place: str) -> list[str]:
     return parts
 
 
-def dataset(samples: pd.DataFrame) -> pd.DataFrame:
-    """One row of `contracts.BIOGRAPHIES` for each of `samples`, rows of `contracts.SAMPLES`.
-
-    In order of prompt, seed and draw; duplicates and repeated names are those of an earlier draw
-    of the same prompt and seed. An answer that is malformed has its problem and null fields.
-    """
-    drawn = samples.sort_values(["prompt", "seed", "draw"], kind="stable")
-    columns = (drawn[name] for name in ("prompt", "seed", "draw", "text", "truncated"))
-    rows = [_row(*row) for row in zip(*columns, strict=True)]
-    # By way of Arrow: a column of nulls alone keeps its type, and all are as when read from a file.
-    frame = pa.Table.from_pylist(rows, schema=BIOGRAPHIES).to_pandas()
-    frame["duplicate"] = frame.duplicated(["prompt", "seed", "text"])
-    frame["repeated_name"] = frame["valid"] & frame.duplicated(["prompt", "seed", "valid", "name"])
-    return frame
-
-
-def write_dataset(frame: pd.DataFrame, stem: Path) -> None:
-    """Write rows of `contracts.BIOGRAPHIES` as `stem`.parquet and `stem`.jsonl.
-
-    The latter has one JSON object a row, in UTF-8: dates as in ISO 8601, nulls as null.
-    """
-    table = pa.Table.from_pandas(frame, schema=BIOGRAPHIES, preserve_index=False)
-    write_table(stem.with_name(f"{stem.name}.parquet"), table, BIOGRAPHIES)
-    with (
-        written_whole(stem.with_name(f"{stem.name}.jsonl")) as part,
-        part.open("w", encoding="utf-8", newline="\n") as file,
-    ):
-        for row in table.to_pylist():
-            file.write(json.dumps(row, ensure_ascii=False, default=date.isoformat) + "\n")
-
-
-def _row(prompt: str, seed: int, draw: int, text: str, truncated: bool) -> dict[str, Any]:
-    row = {"prompt": prompt, "seed": seed, "draw": draw, "text": text}
-    try:
-        biography = parse_biography(text, ended=not truncated)
-    except MalformedError as error:
-        return row | {"valid": False, "problem": str(error)}
-    return row | asdict(biography) | {"valid": True}
-
-
 def _fields(text: str) -> list[str]:
-    outside = _PAIR.sub("", text)
+    fields, outside = braced_values(text)
+    # A nested or lone brace is left over when all pairs are taken out.
     if "{" in outside or "}" in outside:
         raise MalformedError("braces are nested or unpaired")
     if outside.strip():
         raise MalformedError("text stands outside the braces")
-    fields = [_clean(field) for field in _PAIR.findall(text)]
     if len(fields) != FIELDS:
         raise MalformedError("fields are not six")
+    fields = [_clean(field) for field in fields]
     if not all(any(map(str.isalnum, field)) for field in fields):
         raise MalformedError("field is empty")
     return fields
@@ -183,13 +180,6 @@ def _clean(field: str) -> str:
     if len(words) > 1 and words[0] in _QUOTES and words[-1] in _QUOTES:
         return words[1:-1].strip()
     return words
-
-
-def _gender(field: str) -> str:
-    try:
-        return _GENDER[field.casefold()]
-    except KeyError as error:
-        raise MalformedError("gender is none of the three") from error
 
 
 def _has_letter(text: str) -> bool:

@@ -1,33 +1,63 @@
-"""How diffuse a model is: the statistics of its samples and of its exact probabilities.
+"""The metrics: one short function each, and tables of them by what they are computed from.
 
+A metric has the name of its function. A new one is a function here and a name in one of the tables.
 Logarithms are natural. Intervals are at 95%; those of coverage and entropy hold the expectation of
 the statistic at this N (see `intervals`), which is below the model's own support and entropy.
 """
 
 import math
+import re
+import unicodedata
 from collections import Counter
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.special import entr, rel_entr
 
-from diffuselm.errors import InputError
-from diffuselm.files.contracts import METRICS
+from diffuselm.files.schemas import METRICS
 from diffuselm.measure.intervals import (
     Interval,
     coverage_interval,
     entropy_interval,
-    interval_of_mean,
     mean_interval,
     rate_interval,
 )
-from diffuselm.tasks.tasks import task_of
 
-NAMES = "names"  # the task with a natural distribution that is no target set
-# One metric of one prompt: name, value, interval, n.
-Measured = tuple[str, float, Interval, int]
+
+class Estimate(NamedTuple):
+    """A value, its 95% interval, and how many answers (or targets) it is computed from."""
+
+    value: float
+    ci_low: float
+    ci_high: float
+    n: int
+
+
+def estimate(value: float, interval: Interval, n: int) -> Estimate:
+    """An estimate whose interval holds its value, also where rounding would leave it outside."""
+    return Estimate(float(value), min(interval[0], value), max(interval[1], value), n)
+
+
+def exactly(value: float, n: int) -> Estimate:
+    """An estimate of a number that nothing was drawn for: its interval is itself."""
+    return Estimate(value, value, value, n)
+
+
+def by_name(*metrics: Callable) -> dict[str, Callable]:
+    """The metrics by the names of their functions."""
+    return {metric.__name__: metric for metric in metrics}
+
+
+def rate(hits: int, n: int) -> Estimate:
+    """The share of `hits` among n."""
+    return estimate(hits / n, rate_interval(hits, n), n)
+
+
+# Of outcomes: what N answers, or N draws from a natural distribution, each count as.
 
 
 def outcomes(values: Sequence[str | None], texts: Sequence[str]) -> list[str]:
@@ -35,218 +65,175 @@ def outcomes(values: Sequence[str | None], texts: Sequence[str]) -> list[str]:
     return [text if pd.isna(value) else value for value, text in zip(values, texts, strict=True)]
 
 
-def coverage(outcomes: Sequence[Hashable]) -> int:
-    """Number of distinct outcomes among N (Eq. 4)."""
-    return len(set(outcomes))
+def coverage(drawn: Sequence[Hashable], n: int | None = None) -> Estimate:
+    """Distinct outcomes among N (Eq. 4), which is `n` where some of N draws do not count."""
+    # Sorted, here and below, so that the last bits of a sum do not depend on the order of draws.
+    counts, n = sorted(Counter(drawn).values()), len(drawn) if n is None else n
+    return estimate(len(counts), coverage_interval(counts, n), n)
 
 
-def entropy(outcomes: Sequence[Hashable]) -> float:
+def entropy(drawn: Sequence[Hashable]) -> Estimate:
     """Plug-in entropy (nats) of N >= 1 outcomes (Eq. 3)."""
-    shares = (count / len(outcomes) for count in Counter(outcomes).values())
-    return max(-math.fsum(share * math.log(share) for share in shares), 0.0)
+    counts = sorted(Counter(drawn).values())
+    shares = (count / len(drawn) for count in counts)
+    value = max(-math.fsum(share * math.log(share) for share in shares), 0.0)
+    return estimate(value, entropy_interval(counts), len(drawn))
 
 
-def entropy_model(logprobs: ArrayLike) -> float:
-    """Minus the mean log-probability of the samples: unbiased for the model's entropy (nats)."""
-    x = np.asarray(logprobs, dtype=np.float64)
-    return max(-math.fsum(x) / x.size, 0.0)
+def top_share(drawn: Sequence[Hashable]) -> Estimate:
+    """Share of the commonest outcome (Section 4.1, Table 1)."""
+    return rate(max(Counter(drawn).values()), len(drawn))
+
+
+OF_OUTCOMES = by_name(coverage, entropy, top_share)
+
+
+# Of answers to one prompt under one seed.
+
+
+@dataclass(frozen=True)
+class Answers:
+    """N answers to a prompt, and what their values are compared with."""
+
+    values: list[str | None]
+    valid: list[bool]
+    logprobs: np.ndarray
+    targets: Set[str] | None  # None where the targets are no whole answers
+    natural: Mapping[str, float]  # probability of each value; empty where none is known
+
+    def __len__(self) -> int:
+        """N."""
+        return len(self.values)
+
+
+def entropy_model(answers: Answers) -> Estimate:
+    """Minus the mean log-probability: unbiased for the entropy (nats) of the model itself."""
+    low, high = mean_interval(-answers.logprobs)
+    value = max(-math.fsum(answers.logprobs) / len(answers), 0.0)
+    return estimate(value, (max(low, 0.0), max(high, 0.0)), len(answers))
+
+
+def coverage_valid(answers: Answers) -> Estimate:
+    """Distinct values of valid answers (Eq. 4)."""
+    pairs = zip(answers.values, answers.valid, strict=True)
+    return coverage([value for value, valid in pairs if valid and value is not None], len(answers))
+
+
+def valid_rate(answers: Answers) -> Estimate:
+    """Share of answers that keep to the asked form and end by themselves."""
+    return rate(sum(answers.valid), len(answers))
+
+
+def target_rate(answers: Answers) -> Estimate | None:
+    """Share of answers whose value is one of the targets: accuracy, where these are right."""
+    if answers.targets is None:
+        return None
+    return rate(sum(value in answers.targets for value in answers.values), len(answers))
+
+
+def targets_covered(answers: Answers) -> Estimate | None:
+    """Distinct targets among the values, at most as many as there are (Section 4.2)."""
+    if answers.targets is None:
+        return None
+    found = coverage([v for v in answers.values if v in answers.targets], len(answers))
+    return found._replace(ci_high=min(found.ci_high, float(len(answers.targets))))
+
+
+def natural_ratio(answers: Answers) -> Estimate | None:
+    """How much commoner the commonest value is than it naturally is, where known (Section 4.1)."""
+    counts = Counter(value for value in answers.values if value is not None)
+    top = min(counts, key=lambda value: (-counts[value], value), default=None)
+    if top not in answers.natural:
+        return None
+    *ends, n = rate(counts[top], counts.total())
+    return Estimate(*(end / answers.natural[top] for end in ends), n)
+
+
+OF_ANSWERS = by_name(
+    entropy_model, coverage_valid, valid_rate, target_rate, targets_covered, natural_ratio
+)
+
+
+# Of the exact probabilities of a target set, both of shape (targets,): p* in `weight`, which sums
+# to 1, and the model's p in `probability`.
 
 
 def kl(weight: ArrayLike, probability: ArrayLike) -> float:
     """KL divergence (nats) of the model from the target distribution (Eq. 2).
 
-    `weight` and `probability`, both of shape (targets,), are p* and the model's p of each target.
     Infinite where the model gives a target of positive weight no probability at all.
     """
-    return math.fsum(rel_entr(np.asarray(weight, float), np.asarray(probability, float)))
+    return math.fsum(rel_entr(weight, probability))
 
 
 def tv(weight: ArrayLike, probability: ArrayLike) -> float:
-    """Total variation between p* and the model over all strings, both of shape (targets,).
+    """Total variation between p* and the model over all strings.
 
     The model's mass off the targets, 1 - sum p, all stands against a p* of 0.
     """
-    off = max(1.0 - target_mass(probability), 0.0)
-    apart = np.abs(np.asarray(weight, float) - np.asarray(probability, float))
-    return min((math.fsum(apart) + off) / 2, 1.0)
+    off = max(1.0 - math.fsum(probability), 0.0)
+    return min((math.fsum(np.abs(np.subtract(weight, probability))) + off) / 2, 1.0)
 
 
-def target_mass(probability: ArrayLike) -> float:
-    """Probability that the model's answer is one of the targets: the sum of `probability`."""
-    return math.fsum(np.asarray(probability, float))
+def target_mass(weight: ArrayLike, probability: ArrayLike) -> float:
+    """Probability that the model's answer is one of the targets."""
+    return math.fsum(probability)
 
 
-def entropy_exact(probability: ArrayLike) -> float:
+def entropy_exact(weight: ArrayLike, probability: ArrayLike) -> float:
     """Entropy (nats) of the model's answer given that it is one of the targets.
 
-    The probabilities, shape (targets,), are first divided by their sum, so that a uniform model
-    over T targets gives log T whatever its mass off them, which `target_mass` tells. NaN where that
-    sum is 0.
+    The probabilities are first divided by their sum, so that a uniform model over T targets gives
+    log T whatever its mass off them, which is `target_mass`. NaN where that sum is 0.
     """
-    p = np.asarray(probability, float)
-    mass = target_mass(p)
-    return math.fsum(entr(p / mass)) + 0.0 if mass > 0 else math.nan
+    mass = math.fsum(probability)
+    return math.fsum(entr(np.divide(probability, mass))) + 0.0 if mass > 0 else math.nan
 
 
-def measure(
-    samples: pd.DataFrame,
-    exact: pd.DataFrame,
-    targets: pd.DataFrame,
-    natural: pd.DataFrame,
-    *,
-    model: str,
-    tuning: str,
-    seed: int,
-    field: str = "value",
-) -> pd.DataFrame:
-    """All metrics of one (model, tuning), as rows of `contracts.METRICS`.
+OF_TARGETS = by_name(kl, tv, target_mass, entropy_exact)
 
-    `samples`, `exact`, `targets` and `natural` have the columns of the contracts of these names;
-    `exact` and `targets` may be empty or lack prompts; `natural` is the distribution of names. One
-    row per prompt and metric, then one per task and metric (prompt null): the mean over the task's
-    prompts that have it, as in tables 5 and 6, its n their total. `seed` is that of the exact
-    metrics; those of samples are measured apart for each seed drawn. Rows depend only on what the
-    tables hold, not on its order.
-    Raises InputError for a prompt id without task, a log-probability that is none, a repeated exact
-    target, or weights and probabilities that are no distributions.
+
+# Of prose, given as the words of each text.
+
+_WORD = re.compile(r"[^\W_]+(?:['-][^\W_]+)*")
+
+
+def words(text: str) -> list[str]:
+    """The words of a text, lower-cased: runs of letters and digits, with ' or - inside a word."""
+    return _WORD.findall(unicodedata.normalize("NFC", text).lower().replace("’", "'"))
+
+
+def unigram_diversity(texts: Sequence[Sequence[str]]) -> Estimate:
+    """Distinct words / all words of the texts, each of one word or more (Figure 4(b)).
+
+    Its interval, for the expectation over as many texts, is the jackknife's: a text left out takes
+    its own words off the total, and off the distinct ones those that no other text has. Its
+    variance errs to the wide side (Efron and Stein 1981). All of 0 to 1 for a single text.
     """
-    where = f"{model}/{tuning}"
-    for frame in (samples, exact):
-        _check_prompts(frame, where)
-    # The braced openings of biographies are no answers.
-    answers = targets[~targets["text"].str.startswith("{")]
-    target_texts = {prompt: set(rows["text"]) for prompt, rows in answers.groupby("prompt")}
-    by_seed: dict[int, dict[str, list[Measured]]] = {}
-    births = dict(zip(natural["name"], natural["probability"], strict=True))
-    for (drawn, prompt), rows in samples.groupby(["seed", "prompt"]):
-        found = list(_of_samples(rows, target_texts.get(prompt), f"{where}: {prompt}"))
-        if task_of(prompt) == NAMES:
-            found += _natural_ratio(rows["value"].dropna().tolist(), births)
-        by_seed.setdefault(int(drawn), {})[prompt] = found
-    for prompt, rows in exact.groupby("prompt"):
-        found = _of_targets(rows, f"{where}: {prompt}")
-        by_seed.setdefault(seed, {}).setdefault(prompt, []).extend(found)
-    rows = []
-    for drawn, by_prompt in sorted(by_seed.items()):
-        by_prompt = dict(sorted(by_prompt.items()))
-        for prompt, found in by_prompt.items():
-            rows += [(task_of(prompt), prompt, *_flat(one), drawn) for one in found]
-        rows += [(task, None, *_flat(one), drawn) for task, one in _task_means(by_prompt)]
-    return _table(rows, model, tuning, field)
+    n, lengths = len(texts), np.array([len(text) for text in texts])
+    holders = Counter(word for text in texts for word in set(text))
+    value = len(holders) / int(lengths.sum())
+    if n < 2:
+        return Estimate(value, 0.0, 1.0, n)
+    alone = np.array([sum(holders[word] == 1 for word in set(text)) for text in texts])
+    without = (len(holders) - alone) / (lengths.sum() - lengths)
+    # (n - 1) times as far apart as means of n - 1 are what n independent values would be.
+    low, high = mean_interval((n - 1) * without)
+    half = (high - low) / 2
+    return estimate(value, (max(value - half, 0.0), min(value + half, 1.0)), n)
 
 
-def natural_rows(outcomes: Sequence[str], task: str, prompt: str, seed: int) -> pd.DataFrame:
-    """Coverage and entropy of draws from the natural distribution, as rows of `contracts.METRICS`.
+# The metrics that cannot pass 1, those of biographies and verdicts among them.
+UP_TO_ONE = {
+    *("top_share", "valid_rate", "target_rate", "tv", "target_mass", "unigram_diversity"),
+    *("base_top_share", "female_share", "male_share", "non_binary_share"),
+    *("judged_rate", "trainable_share"),
+}
 
-    Model and tuning are both "natural": the last column of table 4. `outcomes` are at least one.
+
+def metric_rows(rows: Iterable[Mapping], **same: object) -> pd.DataFrame:
+    """Rows of `schemas.METRICS`, with columns `same` that all share; `field` is "value" if none.
+
+    All of them have the columns of an `Estimate`.
     """
-    if not outcomes:
-        raise InputError(f"{prompt}: no draws from the natural distribution; expected at least 1")
-    found = _of_outcomes(outcomes)
-    rows = [(task, prompt, *_flat(one), seed) for one in found]
-    return _table(rows, "natural", "natural", "value")
-
-
-def _of_outcomes(drawn: Sequence[str]) -> list[Measured]:
-    # Sorted, so that the last bits of a sum do not depend on the order of draws.
-    counts = sorted(Counter(drawn).values())
-    n = len(drawn)
-    return [
-        ("coverage", float(coverage(drawn)), coverage_interval(counts, n), n),
-        ("entropy", entropy(drawn), entropy_interval(counts), n),
-        ("top_share", counts[-1] / n, rate_interval(counts[-1], n), n),
-    ]
-
-
-def _natural_ratio(drawn: Sequence[str], natural: Mapping[str, float]) -> Iterator[Measured]:
-    """How much commoner the commonest value is than it naturally is, where the latter is known."""
-    counts, n = Counter(drawn), len(drawn)
-    top = min(counts, key=lambda value: (-counts[value], value), default=None)
-    if top in natural:
-        low, high = (share / natural[top] for share in rate_interval(counts[top], n))
-        yield "natural_ratio", counts[top] / n / natural[top], (low, high), n
-
-
-def _of_samples(
-    rows: pd.DataFrame, target_texts: set[str] | None, where: str
-) -> Iterator[Measured]:
-    """The metrics of the samples of one prompt and seed; `target_rate` where targets are given."""
-    n = len(rows)
-    logprobs = rows["logprob"].to_numpy(np.float64, na_value=np.nan)
-    # Rounding may leave a sure answer a hair above 0.
-    if not (np.isfinite(logprobs) & (logprobs <= 1e-3)).all():
-        raise InputError(f"{where}: logprob holds {_worst(logprobs)}; expected finite numbers <= 0")
-    yield from _of_outcomes(outcomes(rows["value"].tolist(), rows["text"].tolist()))
-    low, high = mean_interval(-logprobs)
-    yield "entropy_model", entropy_model(logprobs), (max(low, 0.0), max(high, 0.0)), n
-    valid = rows["valid"].to_numpy(bool)
-    distinct = Counter(rows["value"][valid].dropna().tolist())
-    of_valid = coverage_interval(sorted(distinct.values()), n)
-    yield "coverage_valid", float(len(distinct)), of_valid, n
-    yield "valid_rate", valid.sum() / n, rate_interval(int(valid.sum()), n), n
-    if target_texts is not None:
-        on_target = rows["value"].isin(target_texts)
-        hits = int(on_target.sum())
-        yield "target_rate", hits / n, rate_interval(hits, n), n
-        covered = Counter(rows["value"][on_target].tolist())
-        low, high = coverage_interval(sorted(covered.values()), n)
-        bounded = (low, min(high, float(len(target_texts))))
-        yield "targets_covered", float(len(covered)), bounded, n
-
-
-def _of_targets(rows: pd.DataFrame, where: str) -> list[Measured]:
-    """The exact metrics of one prompt: nothing is drawn, so each interval is its value."""
-    if rows["target"].duplicated().any():
-        repeated = rows["target"][rows["target"].duplicated()].iloc[0]
-        raise InputError(f"{where}: exact target {repeated!r} appears twice; expected it once")
-    w, p = rows["weight"].to_numpy(np.float64), rows["probability"].to_numpy(np.float64)
-    for name, x in (("weight", w), ("probability", p)):
-        # Probabilities come from float32 logits: their sum may pass 1 by rounding, not by more.
-        least, most = (1 - 1e-6, 1 + 1e-6) if name == "weight" else (0.0, 1 + 1e-3)
-        if not ((x >= 0).all() and least <= target_mass(x) <= most):
-            raise InputError(
-                f"{where}: exact {name} has least {x.min()!s} and sum {target_mass(x)!s}; "
-                f"expected none below 0 and a sum {'of' if name == 'weight' else 'up to'} 1"
-            )
-    found = {
-        "kl": kl(w, p),
-        "tv": tv(w, p),
-        "target_mass": target_mass(p),
-        "entropy_exact": entropy_exact(p),
-    }
-    return [(name, value, (value, value), len(rows)) for name, value in found.items()]
-
-
-def _task_means(by_prompt: dict[str, list[Measured]]) -> Iterator[tuple[str, Measured]]:
-    """Mean over each task's prompts (tables 5 and 6); prompts are drawn independently."""
-    groups: dict[tuple[str, str], list[Measured]] = {}
-    for prompt, found in by_prompt.items():
-        for one in found:
-            groups.setdefault((task_of(prompt), one[0]), []).append(one)
-    for (task, name), group in sorted(groups.items(), key=lambda item: item[0][0]):
-        _, values, intervals, ns = zip(*group, strict=True)
-        mean = sum(values) / len(values)
-        yield task, (name, mean, interval_of_mean(values, intervals), sum(ns))
-
-
-def _flat(one: Measured) -> tuple[str, float, float, float, int]:
-    name, value, (low, high), n = one
-    # Rounding must not leave a value outside its own interval.
-    return name, float(value), min(low, value), max(high, value), n
-
-
-def _table(rows: list[tuple], model: str, tuning: str, field: str) -> pd.DataFrame:
-    names = ["task", "prompt", "metric", "value", "ci_low", "ci_high", "n", "seed"]
-    table = pd.DataFrame(rows, columns=names)
-    return table.assign(model=model, tuning=tuning, field=field)[METRICS.names]
-
-
-def _check_prompts(frame: pd.DataFrame, where: str) -> None:
-    for prompt in frame["prompt"].unique():
-        if not (isinstance(prompt, str) and all(prompt.partition("/"))):
-            raise InputError(f"{where}: prompt {prompt!r}; expected an id `task/slug`")
-
-
-def _worst(logprobs: np.ndarray) -> float:
-    wrong = logprobs[~np.isfinite(logprobs)]
-    return float(wrong[0] if wrong.size else logprobs.max())
+    return pd.DataFrame([{"field": "value", **same, **row} for row in rows], columns=METRICS.names)

@@ -1,40 +1,22 @@
-"""MT-Bench (Zheng et al. 2023; appendix B.5): its questions, and a model's two answers to each."""
+"""The questions of MT-Bench (Zheng et al. 2023; appendix B.5), and the form of answers to them."""
 
 import hashlib
-import io
-from itertools import cycle
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from diffuselm.errors import InputError, expectation
-from diffuselm.files.contracts import written_whole
-from diffuselm.tasks.tasks import SLUG
-
-# Only answering needs torch; questions and the judge do without.
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from transformers import PreTrainedModel
-
-    from diffuselm.model.chat import ChatFormat
+from diffuselm.config.base import checked
+from diffuselm.errors import InputError
+from diffuselm.files import web
+from diffuselm.files.whole import written_whole
+from diffuselm.tasks.prompts import SLUG
 
 TURNS = 2
-# The benchmark's own temperature for each category; it samples a category it does not know at 0.7.
-TEMPERATURES = {
-    "writing": 0.7,
-    "roleplay": 0.7,
-    "extraction": 0.0,
-    "math": 0.0,
-    "coding": 0.0,
-    "reasoning": 0.0,
-    "stem": 0.1,
-    "humanities": 0.1,
-}
-UNKNOWN_TEMPERATURE = 0.7
-TIMEOUT_SECONDS = 60.0  # without a byte from the server
+# The benchmark's own temperatures; all other categories, such as writing, are sampled at 0.7.
+TEMPERATURES = dict.fromkeys(("extraction", "math", "coding", "reasoning"), 0.0)
+TEMPERATURES |= dict.fromkeys(("stem", "humanities"), 0.1)
 
 ANSWERS = pa.schema(
     [
@@ -49,7 +31,7 @@ ANSWERS = pa.schema(
 
 
 class Question(BaseModel):
-    """One question, in the benchmark's public form; keys beyond these are left alone."""
+    """One question, in the benchmark's public form; keys beyond these are ignored."""
 
     model_config = ConfigDict(strict=True, frozen=True)
 
@@ -64,16 +46,19 @@ class Question(BaseModel):
     @property
     def temperature(self) -> float:
         """Temperature at which both turns are answered; 0 is greedy."""
-        return TEMPERATURES.get(self.category, UNKNOWN_TEMPERATURE)
+        return TEMPERATURES.get(self.category, 0.7)
 
 
-def write_questions(source: str, out: Path, *, sha256: str | None) -> None:
+def write_questions(*, source: str, sha256: str | None = None, out: Path) -> None:
     """Check the questions of `source`, a local file or a URL, and write them to `out` as they are.
 
     `sha256`, where given, is that of the whole file, in hexadecimal.
     Raises InputError, and then writes nothing.
     """
-    data = _download(source) if "://" in source else _read(Path(source))
+    if "://" in source:
+        data = web.request("GET", source, expected="JSON lines").content
+    else:
+        data = _read(Path(source))
     found = hashlib.sha256(data).hexdigest()
     if sha256 is not None and found != sha256:
         raise InputError(f"{source}: sha256 is {found}, expected {sha256}")
@@ -93,108 +78,19 @@ def parse_questions(data: bytes, origin: str) -> list[Question]:
     Raises InputError, naming `origin` and the line, for anything but a question with an id of its
     own, and for no question at all.
     """
-    questions: list[Question] = []
-    lines: dict[int, int] = {}
+    questions: dict[int, Question] = {}
     for number, line in enumerate(data.splitlines(), start=1):
-        try:
-            question = Question.model_validate_json(line)
-        except ValidationError as error:
-            raise InputError(f"{origin}: line {number}: {_first(error)}") from error
-        first = lines.setdefault(question.question_id, number)
-        if first != number:
+        question = checked(Question.model_validate_json, line, f"{origin}: line {number}")
+        if question.question_id in questions:
+            first = list(questions).index(question.question_id) + 1
             raise InputError(
                 f"{origin}: line {number} repeats question_id {question.question_id} of line "
                 f"{first}; expected it once"
             )
-        questions.append(question)
+        questions[question.question_id] = question
     if not questions:
         raise InputError(f"{origin}: no lines; expected one question in JSON a line")
-    return questions
-
-
-def answer(
-    model: "PreTrainedModel",
-    chat: "ChatFormat",
-    question: Question,
-    *,
-    max_tokens: int,
-    seed: int,
-) -> list[dict[str, Any]]:
-    """Answer both turns, the second after the first and its answer: two rows of `ANSWERS`.
-
-    Sampled at the category's temperature, without top-k or top-p; at most `max_tokens` tokens each.
-    """
-    import torch
-
-    torch.manual_seed(seed)
-    spoken: list[str] = []
-    rows = []
-    for turn, request in enumerate(question.turns, start=1):
-        spoken.append(request)
-        prompt = conversation_ids(chat, spoken)
-        tokens = _generate(model, chat, prompt, question.temperature, max_tokens)
-        spoken.append(chat.decode(tokens))
-        rows.append(
-            {
-                "question_id": question.question_id,
-                "category": question.category,
-                "turn": turn,
-                "temperature": question.temperature,
-                "text": spoken[-1],
-                "truncated": tokens[-1] not in chat.end_tokens,
-            }
-        )
-    return rows
-
-
-def conversation_ids(chat: "ChatFormat", spoken: "Sequence[str]") -> list[int]:
-    """Token ids before the model's next answer, after what user and model said in turn.
-
-    Raises InputError where the chat template refuses the conversation.
-    """
-    roles = cycle(["user", "assistant"])
-    turns = [{"role": role, "content": text} for role, text in zip(roles, spoken, strict=False)]
-    return chat.encode(chat.render(turns, add_generation_prompt=True))
-
-
-def _generate(
-    model: "PreTrainedModel",
-    chat: "ChatFormat",
-    prompt: "Sequence[int]",
-    temperature: float,
-    max_tokens: int,
-) -> list[int]:
-    """Token ids of one answer, the end token included."""
-    import torch
-    from transformers import GenerationConfig
-
-    sampling = {"temperature": temperature, "top_k": 0, "top_p": 1.0} if temperature else {}
-    settings = GenerationConfig(
-        do_sample=temperature > 0,
-        max_new_tokens=max_tokens,
-        eos_token_id=list(chat.end_tokens),
-        pad_token_id=chat.end_tokens[0],
-        **sampling,
-    )
-    ids = torch.tensor([prompt], device=model.device)
-    with torch.inference_mode():
-        found = model.generate(
-            input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=settings
-        )
-    return found[0, len(prompt) :].tolist()
-
-
-def _download(url: str) -> bytes:
-    import requests
-    from pooch import HTTPDownloader
-
-    body = io.BytesIO()
-    try:
-        HTTPDownloader(timeout=TIMEOUT_SECONDS)(url, body, None)
-    except requests.RequestException as error:
-        cause = " ".join(f"{type(error).__name__}: {error}".split())
-        raise InputError(f"{url}: download failed ({cause}); expected JSON lines") from error
-    return body.getvalue()
+    return list(questions.values())
 
 
 def _read(path: Path) -> bytes:
@@ -204,10 +100,3 @@ def _read(path: Path) -> bytes:
         raise InputError(
             f"{path}: cannot be read ({error.strerror}); expected questions"
         ) from error
-
-
-def _first(error: ValidationError) -> str:
-    """The first problem of a line: its key, what was found, and what was expected."""
-    first = error.errors(include_url=False)[0]
-    key = ".".join(str(part) for part in first["loc"])
-    return f"{key + ': ' if key else ''}found {str(first['input'])[:80]!r}; {expectation(first)}"

@@ -6,11 +6,10 @@ from collections.abc import Collection, Sequence
 import numpy as np
 from outlines_core import Index, Vocabulary
 
+from diffuselm.model.answers import HELD_VALUE
 from diffuselm.model.chat import ChatFormat
 from diffuselm.tree.form import Form
 
-# A value starts with neither space nor brace, and is one line without a brace.
-_VALUE = r"\{[^{}\s][^{}\n\r]*\}"
 _BETWEEN = r"\s{0,2}"  # two values
 
 
@@ -24,7 +23,7 @@ def asked_form(
     """
     before, after = map(re.escape, around)
     begun = "|".join(map(re.escape, openings))
-    values = _BETWEEN.join([_VALUE] * fields)
+    values = _BETWEEN.join([HELD_VALUE] * fields)
     return _automaton(f"{before}({begun}){values}{after}", chat, vocabulary)
 
 

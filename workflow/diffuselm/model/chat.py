@@ -139,9 +139,9 @@ class ChatFormat:
     def _turn(self, prompt: str) -> tuple[str, str, int]:
         """What stands before and after an answer, and its end token.
 
-        The latter is the first of the model's end tokens that the template writes, else the first
-        of all. Only white space is taken as standing around an answer: what else a template writes
-        there is no part of what the model is to say.
+        The end token is the first of the model's that the template writes, else the first of all.
+        Only white space counts as standing around an answer: the model is not to say whatever else
+        a template writes there.
         """
         opened = self.prompt_text(prompt)
         turns = [{"role": "user", "content": prompt}, {"role": "assistant", "content": ANSWER}]
@@ -174,7 +174,11 @@ class ChatFormat:
             said = before + answer + after
             ids = self.encode(opened + said)
             if ids[: len(read)] != read:
-                raise self._joined(answer, before)
+                remedy = "false, or a chat_template that ends otherwise" if before else "true"
+                raise self._refusal(
+                    f"the tokenizer joins the chat template's end with the answer {answer!r}; "
+                    f"set the model's leading_space to {remedy}"
+                )
             ids = ids[len(read) :]
             if set(ids) & set(self.end_tokens):
                 raise self._refusal(
@@ -189,24 +193,17 @@ class ChatFormat:
             encoded.append(ids)
         return encoded
 
-    def _joined(self, answer: str, before: str) -> InputError:
-        remedy = "false, or a chat_template that ends otherwise" if before else "true"
-        return self._refusal(
-            f"the tokenizer joins the chat template's end with the answer {answer!r}; "
-            f"set the model's leading_space to {remedy}"
-        )
-
     def _warn_of_opening(self) -> None:
         if self.leading_space is None and not self._warned:
             self._warned.append(True)
             log.warning(
-                "%s: the chat template opens a new turn otherwise than it writes past ones: "
-                "answers follow its opening with nothing between (leading_space may put a space)",
+                "%s: the chat template does not open a new turn as it writes past ones: answers "
+                "follow its opening directly (leading_space: true would put a space between)",
                 self.tokenizer.name_or_path,
             )
 
     def decode(self, tokens: Sequence[int]) -> str:
-        """Text of a sampled answer, its end token left out, any other special token shown."""
+        """Text of a sampled answer without its end token, but with any other special token."""
         if tokens and tokens[-1] in self.end_tokens:
             tokens = tokens[:-1]
         return self._shown(tokens)

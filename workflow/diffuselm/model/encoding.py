@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from diffuselm.errors import InputError
-from diffuselm.files import contracts
 from diffuselm.model.chat import ChatFormat
-from diffuselm.tasks.tasks import Prompt, load_task
+from diffuselm.tasks.prompts import Prompt
+from diffuselm.tasks.target_sets import read_prompts
 from diffuselm.tree.prefix_tree import PrefixTree, build
 
 
@@ -37,45 +37,36 @@ class EncodedPrompt:
 
 
 def encode_prompts(
-    chat: ChatFormat, tasks: Sequence[Path], targets: Sequence[Path], prompts: Sequence[str]
+    chat: ChatFormat, targets: Sequence[Path], prompts: Sequence[str] = ()
 ) -> list[EncodedPrompt]:
-    """Encode the given prompts, or all of the tasks' where none is given, in the tasks' order.
+    """Encode the prompts that stage `targets` wrote, or those named, in its order.
 
-    Raises InputError where a target set, as this model's tokens, is not prefix-free.
+    Raises InputError for a name without a prompt, and where a target set, as this model's tokens,
+    is not prefix-free.
     """
-    target_sets = contracts.concatenate(targets, contracts.TARGETS).to_pandas()
-    by_prompt = dict(list(target_sets.groupby("prompt", sort=False)))
-    encoded = []
-    for prompt in (prompt for path in tasks for prompt in load_task(path)):
-        if prompts and prompt.id not in prompts:
-            continue
-        if prompt.id not in by_prompt:
-            raise InputError(
-                f"{', '.join(map(str, targets))}: no targets of {prompt.id}; expected its target "
-                "set"
-            )
-        rows = by_prompt[prompt.id]
-        answers = _answers(chat, prompt, rows["text"])
-        weights = np.repeat(rows["weight"].to_numpy() / len(prompt.openings), len(prompt.openings))
-        try:
-            tree = build(answers, weights)
-        except InputError as error:
-            raise InputError(f"{prompt.id}, as tokens of this model: {error}") from error
-        tokens, texts = chat.prompt_ids(prompt.text), tuple(rows["text"])
-        around = chat.around(prompt.text)
-        encoded.append(
-            EncodedPrompt(prompt.id, tokens, texts, tree, prompt.fields, prompt.openings, around)
+    read = read_prompts(targets)
+    if unknown := set(prompts) - {prompt.id for prompt in read}:
+        raise InputError(
+            f"unknown prompts {sorted(unknown)}; expected those of {', '.join(map(str, targets))}"
         )
-    if missing := set(prompts) - {prompt.id for prompt in encoded}:
-        raise InputError(f"unknown prompts {sorted(missing)}; expected those of the task files")
-    return encoded
+    return [_encode(chat, prompt) for prompt in read if not prompts or prompt.id in prompts]
 
 
-def _answers(chat: ChatFormat, prompt: Prompt, texts: Sequence[str]) -> list[list[int]]:
+def _encode(chat: ChatFormat, prompt: Prompt) -> EncodedPrompt:
+    texts, openings = prompt.targets.texts, prompt.openings
+    weights = np.repeat(np.array(prompt.targets.weights) / len(openings), len(openings))
+    try:
+        tree = build(_answers(chat, prompt), weights)
+    except InputError as error:
+        raise InputError(f"{prompt.id}, as tokens of this model: {error}") from error
+    tokens, around = chat.prompt_ids(prompt.text), chat.around(prompt.text)
+    return EncodedPrompt(prompt.id, tokens, texts, tree, prompt.fields, openings, around)
+
+
+def _answers(chat: ChatFormat, prompt: Prompt) -> list[list[int]]:
     """Token ids of every target after every opening, with the end token where the prompt says."""
+    pairs = [(opening, text) for text in prompt.targets.texts for opening in prompt.openings]
     if prompt.fields > 1:
-        begun = [f"{opening}{text}" for text in texts for opening in prompt.openings]
-        return chat.opening_ids(prompt.text, begun)
-    whole = [f"{opening}{{{text}}}" for text in texts for opening in prompt.openings]
+        return chat.opening_ids(prompt.text, [f"{opening}{text}" for opening, text in pairs])
     encode = chat.answer_ids if prompt.ends else chat.endless_ids
-    return encode(prompt.text, whole)
+    return encode(prompt.text, [f"{opening}{{{text}}}" for opening, text in pairs])

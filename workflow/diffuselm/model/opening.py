@@ -1,19 +1,18 @@
 """Opening a base model as its record says: weights, chat format, and an adapter on top."""
 
 import logging
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
     BitsAndBytesConfig,
     PreTrainedModel,
+    PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
 )
 from transformers.utils.logging import (
@@ -23,14 +22,18 @@ from transformers.utils.logging import (
     set_verbosity_error,
 )
 
-from diffuselm.errors import InputError
-from diffuselm.files.provenance import check_files, check_tokenizer_config, read_json
+from diffuselm.errors import InputError, first_line
+from diffuselm.files.devices import pick_devices
+from diffuselm.files.json_files import read_json
+from diffuselm.model.adapters import check_base, load_adapter
 from diffuselm.model.chat import ChatFormat
-from diffuselm.model.devices import pick_devices
+from diffuselm.model.folders import check_tokenizer_config
 
 log = logging.getLogger(__name__)
 
-ADAPTER_FILES = ("adapter_model.safetensors", "adapter_config.json")
+# What of a record's settings decides how weights are loaded, and how the model is asked.
+LOADING = ("dtype", "four_bit", "attention", "device_map")
+ASKING = ("end_tokens", "chat_template", "template_args", "leading_space")
 
 
 @dataclass(frozen=True)
@@ -61,14 +64,14 @@ class OpenModel:
 
 
 def open_model(record_path: Path, adapter: Path | None = None) -> OpenModel:
-    """Open the model of a record (stage `models`), on a GPU of its own where there is one.
+    """Open the model of a record (stage `record`), on a GPU of its own where there is one.
 
     Raises InputError for whatever of it is missing, damaged or does not fit together.
     """
     record = read_json(record_path)
     if absent := {"model", "path", "settings", "files"} - set(record):
         raise InputError(
-            f"{record_path}: no {min(absent)!r}; expected the record of a model (stage models)"
+            f"{record_path}: no {min(absent)!r}; expected the record of a model (stage record)"
         )
     if adapter is not None:
         check_base(adapter, record, record_path)
@@ -76,24 +79,12 @@ def open_model(record_path: Path, adapter: Path | None = None) -> OpenModel:
     if not folder.is_dir():
         raise InputError(
             f"{record_path}: no folder {folder}; expected the model that was there when the record "
-            "was made: run `snakemake -R download_model model_record` again"
+            "was made: run `snakemake -R download record` again"
         )
-    on_cpu = record["stand_in"] or not settings["gpus"]
-    devices = pick_devices(on_cpu, settings["gpus"])
-    model = load_model(
-        folder,
-        device=devices[0],
-        spread_over=devices,
-        **{key: settings[key] for key in ("dtype", "four_bit", "attention", "device_map")},
-    )
-    chat = load_chat_format(
-        folder,
-        model,
-        end_tokens=settings["end_tokens"],
-        chat_template=settings["chat_template"],
-        template_args=settings["template_args"],
-        leading_space=settings["leading_space"],
-    )
+    devices = pick_devices(record["stand_in"] or not settings["gpus"], settings["gpus"])
+    loading = {key: settings[key] for key in LOADING}
+    model = load_model(folder, device=devices[0], spread_over=devices, **loading)
+    chat = load_chat_format(folder, model, **{key: settings[key] for key in ASKING})
     return OpenModel(record, model if adapter is None else load_adapter(model, adapter), chat)
 
 
@@ -110,11 +101,8 @@ def load_model(
     """Load the base model of a local folder, from safetensors alone, in evaluation mode.
 
     On `device`, or over several GPUs as `device_map` says. Without a `dtype`: bfloat16 on a GPU,
-    float32 on a CPU.
+    float32 on a CPU. Raises InputError where the folder is damaged or lacks weights.
     """
-    disable_progress_bar()
-    told = get_verbosity()
-    set_verbosity_error()  # its report takes many lines
     on_gpu = torch.device(device).type == "cuda"
     dtype = dtype or ("bfloat16" if on_gpu else "float32")
     placed: dict[str, Any] = {"device_map": {"": device}} if on_gpu else {}
@@ -125,6 +113,9 @@ def load_model(
         placed = {"device_map": device_map, "max_memory": room}
     if four_bit:
         placed["quantization_config"] = _four_bit(dtype)
+    disable_progress_bar()
+    usual = get_verbosity()
+    set_verbosity_error()  # its report takes many lines
     try:
         model, found = AutoModelForCausalLM.from_pretrained(
             folder,
@@ -139,11 +130,17 @@ def load_model(
         )
     except Exception as error:  # transformers have many for what a damaged folder may hold
         raise InputError(
-            f"{folder}: cannot be loaded ({_first_line(error)}); expected a whole model of a class "
+            f"{folder}: cannot be loaded ({first_line(error)}); expected a whole model of a class "
             "that transformers have, in safetensors"
         ) from error
     finally:
-        set_verbosity(told)
+        set_verbosity(usual)
+    _check_weights(folder, found, type(model).__name__)
+    return model.eval()
+
+
+def _check_weights(folder: Path, found: Mapping[str, Any], expected_by: str) -> None:
+    """Raise InputError where the weights lack a tensor or have one of another shape."""
     if found["mismatched_keys"]:
         key, stored, expected = min(found["mismatched_keys"])
         raise InputError(
@@ -156,9 +153,8 @@ def load_model(
     if found["missing_keys"]:
         raise InputError(
             f"{folder}: the weights lack {min(found['missing_keys'])} (of "
-            f"{len(found['missing_keys'])}); expected all that {type(model).__name__} has"
+            f"{len(found['missing_keys'])}); expected all that {expected_by} has"
         )
-    return model.eval()
 
 
 def _four_bit(dtype: str) -> BitsAndBytesConfig:
@@ -193,73 +189,38 @@ def load_chat_format(
         tokenizer = kind.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except Exception as error:  # the same
         raise InputError(
-            f"{folder}: no usable tokenizer ({_first_line(error)}); expected a whole one"
+            f"{folder}: no usable tokenizer ({first_line(error)}); expected a whole one"
         ) from error
     if chat_template is not None:
         tokenizer.chat_template = chat_template
     if end_tokens is None:
-        ends = model.generation_config.eos_token_id
-        if ends is None:
-            raise InputError(f"{folder}/generation_config.json: no eos_token_id; expected one")
-        ids = tuple(ends) if isinstance(ends, list) else (ends,)
-        size = len(tokenizer)
-        if not ids or not all(type(id) is int and 0 <= id < size for id in ids):
-            raise InputError(
-                f"{folder}/generation_config.json: eos_token_id is {ends!r}; expected ids of 0 to "
-                f"{size - 1}"
-            )
+        ids = _generation_ends(folder, model, len(tokenizer))
     else:
-        known = tokenizer.get_vocab()
-        if strangers := [token for token in end_tokens if token not in known]:
-            raise InputError(
-                f"{folder}: end_tokens: the tokenizer has no token {strangers[0]!r}; expected some "
-                "that it has"
-            )
-        ids = tuple(known[token] for token in end_tokens)
+        ids = _named_ends(folder, tokenizer, end_tokens)
     return ChatFormat(tokenizer, ids, leading_space, dict(template_args or {}))
 
 
-def load_adapter(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
-    """Put a PEFT adapter on its base model.
-
-    Merged into float32 weights, where that costs no precision and halves the small products.
-    """
-    tuned = open_adapter(model, folder)
-    exact = model.dtype == torch.float32 and not getattr(model, "is_quantized", False)
-    return tuned.merge_and_unload() if exact else tuned.eval()
-
-
-def open_adapter(model: PreTrainedModel, folder: Path, *, trainable: bool = False) -> PeftModel:
-    """Load a PEFT adapter around its base model, to use it or to train it further.
-
-    Raises InputError where its files are not those that its run.json names.
-    """
-    run = folder / "run.json"
-    if run.is_file() and isinstance(files := read_json(run).get("files"), dict):
-        check_files(folder, files)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("error", "Found missing adapter keys")
-            return PeftModel.from_pretrained(
-                model, folder, is_trainable=trainable, torch_device=str(model.device)
-            )
-    except Exception as error:  # PEFT has many for what a damaged folder may hold
+def _generation_ends(folder: Path, model: PreTrainedModel, size: int) -> tuple[int, ...]:
+    """The end tokens of the generation config, ids below `size`."""
+    ends = model.generation_config.eos_token_id
+    if ends is None:
+        raise InputError(f"{folder}/generation_config.json: no eos_token_id; expected one")
+    ids = tuple(ends) if isinstance(ends, list) else (ends,)
+    if not ids or not all(type(id) is int and 0 <= id < size for id in ids):
         raise InputError(
-            f"{folder}: not a usable adapter ({_first_line(error)}); expected a whole PEFT adapter "
-            "of this model"
-        ) from error
-
-
-def check_base(adapter: Path, record: Mapping[str, Any], record_path: Path) -> None:
-    """Raise InputError where an adapter's run.json, if it has one, names another base model."""
-    run = adapter / "run.json"
-    tuned = read_json(run).get("model") if run.is_file() else None
-    if isinstance(tuned, dict) and tuned.get("files") != record["files"]:
-        raise InputError(
-            f"{adapter}: was tuned on {tuned.get('model')}, with files of other SHA-256; "
-            f"expected an adapter of the model of {record_path}"
+            f"{folder}/generation_config.json: eos_token_id is {ends!r}; expected ids of 0 to "
+            f"{size - 1}"
         )
+    return ids
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+def _named_ends(
+    folder: Path, tokenizer: PreTrainedTokenizerBase, names: Sequence[str]
+) -> tuple[int, ...]:
+    known = tokenizer.get_vocab()
+    if strangers := [token for token in names if token not in known]:
+        raise InputError(
+            f"{folder}: end_tokens: the tokenizer has no token {strangers[0]!r}; expected some "
+            "that it has"
+        )
+    return tuple(known[token] for token in names)

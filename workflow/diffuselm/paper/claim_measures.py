@@ -7,62 +7,17 @@ ends farthest apart: wider than it need be, never too narrow.
 import math
 import re
 import statistics
-from collections.abc import Callable, Sequence
-from typing import NamedTuple, Self
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
-from pydantic import model_validator
-
-from diffuselm.config.settings import Settings
-from diffuselm.paper.comparison import Key, ModelRecord, Number
+from diffuselm.config.paper import PAPER_MODELS
+from diffuselm.paper.claims import Cell, Part, Take
+from diffuselm.paper.comparison import ModelRecord, Numbers
 from diffuselm.paper.ranges_by_size import TASK, range_of
 
 # Ranges of the tunings rng-10 and rng-100, which figure 2a's claim about unseen ones leaves out.
 _SEEN = (10, 100)
 _TEMPERATURE = re.compile(r"temperature (\d+(?:\.\d+)?)")
-
-
-class Cell(Settings):
-    """One number of the metrics: that of a prompt `task/slug`, or of a task's mean."""
-
-    tuning: str
-    of: str
-    metric: str
-    field: str = "value"
-
-    def key(self, model: str) -> Key:
-        """The key that `comparison.mean_over_seeds` gives this number of `model`."""
-        task, slash, _ = self.of.partition("/")
-        # The natural distribution's rows are their own model.
-        owner = "natural" if self.tuning == "natural" else model
-        return owner, self.tuning, task, self.of if slash else None, self.metric
-
-    def measured(self, model: ModelRecord) -> Self:
-        """The number that stands for this one where `model` is compared."""
-        tuning = model.measured_tuning(self.tuning, self.of.partition("/")[0])
-        return self.model_copy(update={"tuning": tuning})
-
-    def __str__(self) -> str:
-        """What to call the number where it is missing."""
-        field = "" if self.field == "value" else f"{self.field} "
-        return f"{field}{self.metric} of {self.of} under {self.tuning}"
-
-
-class Part(Settings):
-    """A number, or its ratio `over` another, or its difference `minus` another."""
-
-    cell: Cell
-    over: Cell | None = None
-    minus: Cell | None = None
-
-    @model_validator(mode="after")
-    def _compares_in_one_way(self) -> Self:
-        if self.over and self.minus:
-            raise ValueError("found both over and minus; expected at most one of them")
-        return self
-
-    def of_each(self, one: str) -> Self:
-        """This part with `one` in the place of EACH."""
-        return self.model_validate_json(self.model_dump_json().replace("EACH", one))
 
 
 class Estimate(NamedTuple):
@@ -83,10 +38,10 @@ class InapplicableError(LookupError):
     """A claim compares models: others than this one, or some that were not run."""
 
 
-class Runs(NamedTuple):
+class Measured(NamedTuple):
     """All numbers by field, and the models they are of."""
 
-    numbers: dict[str, dict[Key, Number]]
+    numbers: Mapping[str, Numbers]
     models: Sequence[ModelRecord]
 
     def get(self, asked: Cell, model: ModelRecord) -> Estimate:
@@ -101,16 +56,16 @@ class Runs(NamedTuple):
 
 
 # A measure of parts: what a claim's `take` names.
-Measure = Callable[[Sequence[Part], ModelRecord, Runs], Estimate]
+Measure = Callable[[Sequence[Part], ModelRecord, Measured], Estimate]
 
 
-def measured(part: Part, model: ModelRecord, runs: Runs) -> Estimate:
+def measured(part: Part, model: ModelRecord, metrics: Measured) -> Estimate:
     """One part; raises AbsentError where a number is missing or a ratio is 0 / 0."""
-    a = runs.get(part.cell, model)
+    a = metrics.get(part.cell, model)
     if part.minus:
-        return _difference(a, runs.get(part.minus, model))
+        return _difference(a, metrics.get(part.minus, model))
     if part.over:
-        ratio = _ratio(a, runs.get(part.over, model))
+        ratio = _ratio(a, metrics.get(part.over, model))
         if math.isnan(ratio.value):
             both = f"{part.cell.measured(model)} and {part.over.measured(model)}"
             raise AbsentError(f"ratio: {both} are both 0")
@@ -144,38 +99,38 @@ def _combined(combine: Callable[[list[float]], float], estimates: Sequence[Estim
 def _each(combine: Callable[[list[float]], float]) -> Measure:
     """Make the measure that combines each part's estimate."""
 
-    def take(parts: Sequence[Part], model: ModelRecord, runs: Runs) -> Estimate:
-        return _combined(combine, [measured(part, model, runs) for part in parts])
+    def take(parts: Sequence[Part], model: ModelRecord, metrics: Measured) -> Estimate:
+        return _combined(combine, [measured(part, model, metrics) for part in parts])
 
     return take
 
 
-def _largest_gaps(parts: Sequence[Part], model: ModelRecord, runs: Runs) -> Estimate:
+def _largest_gaps(parts: Sequence[Part], model: ModelRecord, metrics: Measured) -> Estimate:
     """By how much the smaller of the first two parts exceeds the largest of the others."""
-    gaps = [measured(part, model, runs) for part in parts]
+    gaps = [measured(part, model, metrics) for part in parts]
     return _difference(_combined(min, gaps[:2]), _combined(max, gaps[2:]))
 
 
-def _above_other_models(parts: Sequence[Part], model: ModelRecord, runs: Runs) -> Estimate:
+def _above_other_models(parts: Sequence[Part], model: ModelRecord, metrics: Measured) -> Estimate:
     """By how much the model exceeds the other models, in the part where that is least."""
-    others = [other for other in _peers(model, runs) if other != model]
+    others = [other for other in _peers(model, metrics) if other != model]
     gains = [
-        _difference(measured(part, model, runs), measured(part, other, runs))
+        _difference(measured(part, model, metrics), measured(part, other, metrics))
         for part in parts
         for other in others
     ]
     return _combined(min, gains)
 
 
-def _spread_of_models(parts: Sequence[Part], model: ModelRecord, runs: Runs) -> Estimate:
+def _spread_of_models(parts: Sequence[Part], model: ModelRecord, metrics: Measured) -> Estimate:
     """Largest less smallest among the models, of the cells, over that of those they are `over`.
 
     Each spread is averaged over the parts.
     """
-    peers = _peers(model, runs)
+    peers = _peers(model, metrics)
 
     def spread(cells: Sequence[Cell]) -> Estimate:
-        per_cell = [[runs.get(cell, peer) for peer in peers] for cell in cells]
+        per_cell = [[metrics.get(cell, peer) for peer in peers] for cell in cells]
         return _combined(statistics.fmean, [_spread(estimates) for estimates in per_cell])
 
     return _ratio(
@@ -188,22 +143,22 @@ def _spread(estimates: Sequence[Estimate]) -> Estimate:
     return spread._replace(low=max(spread.low, 0.0))
 
 
-def _peers(model: ModelRecord, runs: Runs) -> list[ModelRecord]:
+def _peers(model: ModelRecord, metrics: Measured) -> list[ModelRecord]:
     """The models that the paper's comparison across models is made of: its three, or stand-ins."""
-    peers = [m for m in runs.models if m.paper_model and m.stand_in == model.stand_in]
+    peers = [m for m in metrics.models if m.paper_model and m.stand_in == model.stand_in]
     if model not in peers:
         raise InapplicableError("it compares the paper's three models, and this is none of them")
-    if len({peer.paper_model for peer in peers}) < 3:
+    if len({peer.paper_model for peer in peers}) < len(PAPER_MODELS):
         raise InapplicableError("it compares the paper's three models, and not all were run")
     return peers
 
 
-def _share_of_uniform(parts: Sequence[Part], model: ModelRecord, runs: Runs) -> Estimate:
+def _share_of_uniform(parts: Sequence[Part], model: ModelRecord, metrics: Measured) -> Estimate:
     """Least mean entropy over log n of the unseen ranges 1 to n of figure 2a, over n.
 
     Its interval is that of draws from these formats; the figure's, of formats like these, is wider.
     """
-    groups = _by_size("formats", parts[0], model, runs)
+    groups = _by_size("formats", parts[0], model, metrics)
     shares = []
     for high, estimates in groups.items():
         if high not in _SEEN:
@@ -214,41 +169,43 @@ def _share_of_uniform(parts: Sequence[Part], model: ModelRecord, runs: Runs) -> 
     return _combined(min, shares)
 
 
-def _gain_at_sizes(parts: Sequence[Part], model: ModelRecord, runs: Runs) -> Estimate:
+def _gain_at_sizes(parts: Sequence[Part], model: ModelRecord, metrics: Measured) -> Estimate:
     """The part's difference, averaged over figure 2b's versions, at the size where it is least."""
-    groups = _by_size("sizes", parts[0], model, runs)
+    groups = _by_size("sizes", parts[0], model, metrics)
     return _combined(min, [_combined(statistics.fmean, group) for group in groups.values()])
 
 
-def _by_size(panel: str, part: Part, model: ModelRecord, runs: Runs) -> dict[int, list[Estimate]]:
+def _by_size(
+    panel: str, part: Part, model: ModelRecord, metrics: Measured
+) -> dict[int, list[Estimate]]:
     """The part's estimate for each prompt of figure 2's `panel`, as its EACH, by size of range."""
     groups: dict[int, list[Estimate]] = {}
-    keys = runs.numbers.get("value", {})
+    keys = metrics.numbers.get("value", {})
     asked = dict.fromkeys(prompt for _, _, task, prompt, _ in keys if task == TASK and prompt)
     for prompt in asked:
         own_panel, size = range_of(prompt)
         if own_panel == panel:
-            one = measured(part.of_each(prompt), model, runs)
+            one = measured(part.filled("of", prompt), model, metrics)
             groups.setdefault(size, []).append(one)
     if not groups:
         raise AbsentError(f"no prompts of figure 2's {panel}")
     return groups
 
 
-def _temperature_needed(parts: Sequence[Part], model: ModelRecord, runs: Runs) -> Estimate:
+def _temperature_needed(parts: Sequence[Part], model: ModelRecord, metrics: Measured) -> Estimate:
     """The temperature at which the first part's cell reaches the second part (footnote 6).
 
     The value is the first temperature of the sweep that does, or the last one swept. The interval
     lies between the last that surely does not and the first that surely does.
     """
-    swept, aim = parts[0].cell, measured(parts[1], model, runs)
-    sweep = _sweep(swept, model, runs)
+    swept, aim = parts[0].cell, measured(parts[1], model, metrics)
+    sweep = _sweep(swept, model, metrics)
     if not sweep:
         raise AbsentError(f"no {swept.measured(model)} at other temperatures")
     reached = [t for t, found in sweep if found.value >= aim.value]
     surely = [t for t, found in sweep if found.low >= aim.high]
     maybe = [t for t, found in sweep if found.high >= aim.low]
-    usual = runs.get(swept, model)  # at temperature 1
+    usual = metrics.get(swept, model)  # at temperature 1
     below = [1.0] if usual.high < aim.low else []
     below += [t for t, _ in sweep if not maybe or t < maybe[0]]
     value = reached[0] if reached else sweep[-1][0]
@@ -256,24 +213,24 @@ def _temperature_needed(parts: Sequence[Part], model: ModelRecord, runs: Runs) -
     low = math.nextafter(below[-1], math.inf) if below else 0.0
     high = surely[0] if surely else math.inf
     at = {"field": f"temperature {value:g}", "metric": "valid_rate"}
-    valid = runs.get(swept.model_copy(update=at), model).value
+    valid = metrics.get(swept.model_copy(update=at), model).value
     how = "reached" if reached else "not reached"
     return Estimate(value, low, high, aim.n, f"{how} at {value:g}, where {valid:.0%} is valid")
 
 
-def _sweep(cell: Cell, model: ModelRecord, runs: Runs) -> list[tuple[float, Estimate]]:
+def _sweep(cell: Cell, model: ModelRecord, metrics: Measured) -> list[tuple[float, Estimate]]:
     key = cell.measured(model).key(model.model)
-    fields = ((_TEMPERATURE.fullmatch(field), field) for field in runs.numbers)
+    fields = ((_TEMPERATURE.fullmatch(field), field) for field in metrics.numbers)
     found = [
-        (float(fits[1]), runs.get(cell.model_copy(update={"field": field}), model))
+        (float(fits[1]), metrics.get(cell.model_copy(update={"field": field}), model))
         for fits, field in fields
-        if fits and key in runs.numbers[field]
+        if fits and key in metrics.numbers[field]
     ]
     return sorted(found)
 
 
 # What a claim's `take` may name.
-MEASURES: dict[str, Measure] = {
+MEASURES: dict[Take, Measure] = {
     "smallest": _each(min),
     "second smallest": _each(lambda parts: sorted(parts)[1]),
     "median": _each(statistics.median),
@@ -285,4 +242,3 @@ MEASURES: dict[str, Measure] = {
     "gain at sizes": _gain_at_sizes,
     "temperature needed": _temperature_needed,
 }
-LEAST_PARTS = {"second smallest": 2, "largest gaps": 3, "temperature needed": 2}

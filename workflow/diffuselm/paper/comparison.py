@@ -1,30 +1,26 @@
 """Our runs under the paper's names: its tasks, its models, and what counts as base, OOD and ID."""
 
-import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
+from pydantic import Field, TypeAdapter
+from pydantic.dataclasses import dataclass
 from scipy.special import stdtrit
 
+from diffuselm.config.base import checked
+from diffuselm.config.paper import PAPER_TASKS, PaperModel
 from diffuselm.errors import InputError
-from diffuselm.paper.published import PAPER_MODELS
+from diffuselm.files.schemas import METRICS
+from diffuselm.files.tables import read_table
+from diffuselm.measure.metrics import UP_TO_ONE
 
-# Section 5's tasks, in its order, titled as in tables 5 and 6.
-PAPER_TASKS = {
-    "names": "Baby Names",
-    "countries": "Countries",
-    "fruits": "Fruits",
-    "dates": "Days and Dates",
-    "numbers": "Numbers",
-    "occupations": "Occupations",
-}
-
-
-SHARES = r"_rate$|_share$|^target_mass$|^tv$"  # metrics that end at 1
-
+# As in tables 5 and 6.
+_TITLES = ("Baby Names", "Countries", "Fruits", "Days and Dates", "Numbers", "Occupations")
+TASK_TITLES = dict(zip(PAPER_TASKS, _TITLES, strict=True))
 # The tunings that a model may be compared with, and what tables and figures call each.
 BASELINES = {"base": "Baseline", "form": "Form taught"}
 # Measured on the untouched base whatever the baseline: no form is asked there.
@@ -41,10 +37,10 @@ class ModelRecord:
     alone then stands for the base model, and biographies are compared held to the form.
     """
 
-    model: str
-    stand_in: bool
-    paper_model: str | None
-    baseline: str = "base"
+    model: str = Field(min_length=1)
+    stand_in: bool = Field(strict=True)
+    paper_model: PaperModel | None = None
+    baseline: Literal["base", "form"] = "base"
 
     @property
     def label(self) -> str:
@@ -65,19 +61,28 @@ class ModelRecord:
         return self.baseline if tuning == "base" else tuning
 
 
-@dataclass(frozen=True)
-class Number:
+class Number(NamedTuple):
     """A metric, averaged over seeds: value, 95% interval, draws (all seeds together), seeds."""
 
     value: float
     ci_low: float
     ci_high: float
-    n: int
-    seeds: int
+    n: int | None
+    seeds: int | None
 
 
-# (model, tuning, task, prompt or None for the mean over the task's prompts, metric)
-Key = tuple[str, str, str, str | None, str]
+class Key(NamedTuple):
+    """What a number is of; without a prompt, the mean over the task's prompts."""
+
+    model: str
+    tuning: str
+    task: str
+    prompt: str | None
+    metric: str
+
+
+Numbers = Mapping[Key, Number]
+ABSENT = Number(math.nan, math.nan, math.nan, None, None)
 
 
 def load_models(records: Sequence[Path]) -> tuple[ModelRecord, ...]:
@@ -85,25 +90,35 @@ def load_models(records: Sequence[Path]) -> tuple[ModelRecord, ...]:
 
     Raises InputError for a file that is no such record, or a model given twice.
     """
-    models = tuple(_record(Path(path)) for path in records)
-    seen: set[str] = set()
-    for record, path in zip(models, records, strict=True):
-        if record.model in seen:
+    models: dict[str, ModelRecord] = {}
+    for path in records:
+        try:
+            text = Path(path).read_bytes()
+        except OSError as error:
+            raise InputError(f"{path}: {error.strerror}; expected a model's record") from error
+        record = checked(TypeAdapter(ModelRecord).validate_json, text, str(path))
+        if record.model in models:
             raise InputError(f"{path}: model {record.model!r} was given before, expected it once")
-        seen.add(record.model)
-    return models
+        models[record.model] = record
+    return tuple(models.values())
 
 
-def mean_over_seeds(metrics: pd.DataFrame) -> dict[Key, Number]:
-    """Average the rows (`contracts.METRICS`, field "value") of each key over its seeds.
+def read_metrics(path: Path) -> pd.DataFrame:
+    """Rows of `schemas.METRICS`."""
+    return read_table(path, METRICS).to_pandas()
+
+
+def mean_over_seeds(metrics: pd.DataFrame, field: str = "value") -> dict[Key, Number]:
+    """Average the rows (`schemas.METRICS`) of `field` of each key over its seeds.
 
     The interval of a mean over seeds holds the averaged ends of theirs (what sampling leaves open)
-    and the t interval over their values (what training leaves open), cut at 0 and for shares at 1.
+    and the t interval over their values (what training leaves open), cut at 0 and, where a metric
+    cannot pass it, at 1.
     Raises InputError where one seed gives a number twice.
     """
-    rows = metrics[metrics["field"] == "value"]
+    rows = metrics[metrics["field"] == field]
     rows = rows.assign(prompt=rows["prompt"].astype(object).where(rows["prompt"].notna(), ""))
-    key = ["model", "tuning", "task", "prompt", "metric"]
+    key = list(Key._fields)
     twice = rows[rows.duplicated([*key, "seed"])]
     if len(twice):
         found = tuple(twice.iloc[0][[*key, "seed"]])
@@ -119,13 +134,13 @@ def mean_over_seeds(metrics: pd.DataFrame) -> dict[Key, Number]:
     means = rows.groupby(key, sort=False).agg(**how).reset_index()
     several = means["seeds"] > 1
     apart = (means["error"] * stdtrit(means["seeds"] - 1, 0.975)).where(several, 0.0)
-    most = means["metric"].str.contains(SHARES).map({True: 1.0, False: np.inf})
     low = (means["value"] - apart).clip(lower=0).where(several, np.inf)
-    high = (means["value"] + apart).clip(upper=most).where(several, -np.inf)
+    most = np.where(means["metric"].isin(UP_TO_ONE), 1.0, np.inf)
+    high = np.minimum(means["value"] + apart, most)
     means["ci_low"] = np.minimum(means["ci_low"], low)
-    means["ci_high"] = np.maximum(means["ci_high"], high)
+    means["ci_high"] = np.maximum(means["ci_high"], high.where(several, -np.inf))
     return {
-        (row.model, row.tuning, row.task, row.prompt or None, row.metric): Number(
+        Key(row.model, row.tuning, row.task, row.prompt or None, row.metric): Number(
             float(row.value), float(row.ci_low), float(row.ci_high), int(row.n), int(row.seeds)
         )
         for row in means.itertuples()
@@ -137,7 +152,7 @@ def answers_per_prompt(metrics: pd.DataFrame) -> int | None:
 
     Of the prompts and tunings whose coverage is compared: of others, few answers check a rate.
     """
-    checked = metrics["tuning"].eq("base") & metrics["model"].isin(
+    rates_only = metrics["tuning"].eq("base") & metrics["model"].isin(
         metrics.loc[metrics["tuning"] == "form", "model"]
     )
     counted = metrics[
@@ -145,51 +160,31 @@ def answers_per_prompt(metrics: pd.DataFrame) -> int | None:
         & (metrics["field"] == "value")
         & metrics["prompt"].notna()
         & ~metrics["task"].isin(("ranges", "knowledge", "biographies"))
-        & ~checked
+        & ~rates_only
     ]
     numbers = set(counted["n"])
     return int(numbers.pop()) if len(numbers) == 1 else None
 
 
-def tasks_of(numbers: dict[Key, Number]) -> dict[str, str]:
+def tasks_of(numbers: Numbers) -> dict[str, str]:
     """Title of each task that has a mean over its prompts: the paper's, in its order, then others.
 
     A task that the paper does not have is titled by its own name.
     """
     # What is tuned on: all else that is measured has tables and figures of its own.
-    tunings = {tuning for _, tuning, *_ in numbers}
-    found = {task for _, _, task, prompt, _ in numbers if prompt is None}
+    tunings = {key.tuning for key in numbers}
+    found = {key.task for key in numbers if key.prompt is None}
     found = {task for task in found if task in PAPER_TASKS or f"only-{task}" in tunings}
-    paper = {task: title for task, title in PAPER_TASKS.items() if task in found}
+    paper = {task: title for task, title in TASK_TITLES.items() if task in found}
     return paper | {task: task for task in sorted(found - paper.keys())}
 
 
-def ood_tuning(task: str, numbers: dict[Key, Number]) -> str:
+def ood_tuning(task: str, numbers: Numbers) -> str:
     """Name the tuning that never saw `task`: leave-one-out, or `all` for a task outside of it."""
     held_out = f"without-{task}"
-    if any(tuning == held_out for _, tuning, *_ in numbers):
-        return held_out
-    return "all"
+    return held_out if any(key.tuning == held_out for key in numbers) else "all"
 
 
-def _record(path: Path) -> ModelRecord:
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not readable as JSON ({error}); expected a record") from error
-    if not isinstance(record, dict):
-        raise InputError(f"{path}: found {type(record).__name__}, expected a mapping")
-    model, stand_in = record.get("model"), record.get("stand_in")
-    if not (isinstance(model, str) and model):
-        raise InputError(f"{path}: model is {model!r}, expected the model's id")
-    if not isinstance(stand_in, bool):
-        raise InputError(f"{path}: stand_in is {stand_in!r}, expected true or false")
-    paper_model = record.get("paper_model")
-    if paper_model not in (None, *PAPER_MODELS):
-        raise InputError(
-            f"{path}: paper_model is {paper_model!r}, expected null or one of {PAPER_MODELS}"
-        )
-    baseline = record.get("baseline", "base")
-    if baseline not in tuple(BASELINES):
-        raise InputError(f"{path}: baseline is {baseline!r}, expected one of {tuple(BASELINES)}")
-    return ModelRecord(model, stand_in, paper_model, baseline)
+def by_model_and_tuning(paths: Sequence[Path]) -> dict[tuple[str, str], Path]:
+    """Files `{model}/{tuning}.parquet` by these two."""
+    return {(Path(path).parent.name, Path(path).stem): Path(path) for path in paths}

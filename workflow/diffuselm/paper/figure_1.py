@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -13,21 +12,12 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from diffuselm.errors import InputError
-from diffuselm.files.contracts import NATURAL, SAMPLES, TARGETS, read_table
+from diffuselm.files.schemas import NATURAL, SAMPLES, TARGETS
+from diffuselm.files.tables import read_table
 from diffuselm.measure.metrics import outcomes
-from diffuselm.paper.comparison import ModelRecord, load_models
-from diffuselm.paper.figure_files import (
-    BASE,
-    REFERENCE,
-    STYLE,
-    TUNED,
-    WIDTH,
-    baseline_text,
-    model_label,
-    plot_text,
-    write_figure,
-)
-from diffuselm.tasks.tasks import task_of
+from diffuselm.paper import drawing
+from diffuselm.paper.comparison import ModelRecord, by_model_and_tuning, load_models
+from diffuselm.tasks.prompts import task_of
 
 _TOP = 10
 # The two questions: title, prompt, and the tuning on that prompt alone.
@@ -37,13 +27,8 @@ _COLUMNS = ["model", "tuning", "prompt", "rank", "outcome", "count", "n", "share
 _REFERENCE_LABEL = "natural distribution, in its own order"
 
 
-def render_figure_1(
-    *,
-    samples: Sequence[Path],
-    records: Sequence[Path],
-    natural: Path,
-    targets: Path,
-    out: Path,
+def figure_1(
+    *, samples: list[Path], records: list[Path], natural: Path, targets: Path, out: Path
 ) -> None:
     """Write `out`/figure-1.png, .pdf and .csv: what models answer, most frequent answers first.
 
@@ -51,7 +36,6 @@ def render_figure_1(
     they were run; `records` the models' JSON files in the order of the rows; `natural` the natural
     distribution of names; `targets` that of the numbers task. Raises InputError for bad inputs.
     """
-    drawn = {(Path(path).parent.name, Path(path).stem): Path(path) for path in samples}
     models = load_models(records)
     names = read_table(natural, NATURAL).to_pandas()
     numbers = read_table(targets, TARGETS).to_pandas()
@@ -63,8 +47,8 @@ def render_figure_1(
         _NAMES[1]: dict(zip(names["name"], names["probability"], strict=True)),
         _NUMBERS[1]: dict(zip(numbers["text"], numbers["weight"], strict=True)),
     }
-    data = figure_1_data(drawn, models, references)
-    write_figure(Path(out) / "figure-1", _figure_1(data, models), data)
+    data = figure_1_data(by_model_and_tuning(samples), models, references)
+    drawing.write_figure(out, 1, _figure_1(data, models), data)
 
 
 def figure_1_data(
@@ -112,40 +96,42 @@ def _falling(shares: dict[str, float]) -> list[tuple[str, float]]:
     return sorted(shares.items(), key=lambda item: (-item[1], item[0]))
 
 
+@drawing.in_style
 def _figure_1(data: pd.DataFrame, models: Sequence[ModelRecord]) -> Figure:
     """A row for each model; for each question a panel before tuning and one after."""
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(WIDTH, 0.55 + 1.55 * max(len(models), 1)), layout="constrained")
-        axes = figure.subplots(max(len(models), 1), 4, squeeze=False)
-        for first, (title, prompt, tuned) in ((0, _NAMES), (2, _NUMBERS)):
-            asked = data[data["prompt"] == prompt]
-            reference = asked[asked["model"] == "natural"]["share"]
-            before = "base" if baseline_text(models) == "base" else "baseline"
-            axes[0, first].set_title(f"{title}, {before}")
-            axes[0, first + 1].set_title(f"{title}, tuned")
-            for row, model in enumerate(models):
-                before = _baseline(model, prompt)
-                for panel, tuning in zip(axes[row, first:], (before, tuned), strict=False):
-                    own = asked[(asked["model"] == model.model) & (asked["tuning"] == tuning)]
-                    _shares(panel, own, reference, BASE if tuning == before else TUNED)
-                    # One scale for a question, so that a flat distribution looks flat.
-                    panel.set_ylim(0, 1.15 * asked["share"].max())
-                    panel.tick_params(labelleft=tuning == before)
+    figure = Figure(
+        figsize=(drawing.WIDTH, 0.55 + 1.55 * max(len(models), 1)), layout="constrained"
+    )
+    axes = figure.subplots(max(len(models), 1), 4, squeeze=False)
+    for first, (title, prompt, tuned) in ((0, _NAMES), (2, _NUMBERS)):
+        asked = data[data["prompt"] == prompt]
+        reference = asked[asked["model"] == "natural"]["share"]
+        before = "base" if drawing.baseline_text(models) == "base" else "baseline"
+        axes[0, first].set_title(f"{title}, {before}")
+        axes[0, first + 1].set_title(f"{title}, tuned")
         for row, model in enumerate(models):
-            axes[row, 0].set_ylabel(f"{model_label(model)}\nshare of answers")
-        handles = [
-            Patch(color=BASE, label=baseline_text(models)),
-            Patch(color=TUNED, label="tuned on this prompt"),
-            Line2D([], [], color=REFERENCE, lw=1.2, label=_REFERENCE_LABEL),
-        ]
-        figure.legend(handles=handles, loc="outside upper center", ncols=3)
+            before = _baseline(model, prompt)
+            for panel, tuning in zip(axes[row, first:], (before, tuned), strict=False):
+                own = asked[(asked["model"] == model.model) & (asked["tuning"] == tuning)]
+                _shares(panel, own, reference, drawing.BASE if tuning == before else drawing.TUNED)
+                # One scale for a question, so that a flat distribution looks flat.
+                panel.set_ylim(0, 1.15 * asked["share"].max())
+                panel.tick_params(labelleft=tuning == before)
+    for row, model in enumerate(models):
+        axes[row, 0].set_ylabel(f"{drawing.model_label(model)}\nshare of answers")
+    handles = [
+        Patch(color=drawing.BASE, label=drawing.baseline_text(models)),
+        Patch(color=drawing.TUNED, label="tuned on this prompt"),
+        Line2D([], [], color=drawing.REFERENCE, lw=1.2, label=_REFERENCE_LABEL),
+    ]
+    figure.legend(handles=handles, loc="outside upper center", ncols=3)
     return figure
 
 
 def _shares(panel: Axes, own: pd.DataFrame, reference: pd.Series, colour: str) -> None:
     """Bars of one distribution in falling order; the reference, in its own, as a line of steps."""
     edges = np.arange(len(reference) + 1) - 0.5
-    panel.stairs(reference, edges, baseline=None, color=REFERENCE, lw=1.2, zorder=3)
+    panel.stairs(reference, edges, baseline=None, color=drawing.REFERENCE, lw=1.2, zorder=3)
     panel.set_xlim(-0.7, _TOP - 0.3)
     panel.grid(axis="y")
     panel.tick_params(axis="x", length=0, pad=1.5)
@@ -155,7 +141,7 @@ def _shares(panel: Axes, own: pd.DataFrame, reference: pd.Series, colour: str) -
         panel.text(0.98, 0.98, "not run", **corner)
         return
     panel.bar(range(len(own)), own["share"], width=0.8, color=colour)
-    labels = [plot_text(text, 12) for text in own["outcome"]]
+    labels = [drawing.plot_text(text, 12) for text in own["outcome"]]
     panel.set_xticks(range(len(own)), labels, rotation=90 if max(map(len, labels)) > 2 else 0)
     held = f"shown: {100 * own['share'].sum():.0f}% of {own['n'].iloc[0]:,}"
     panel.text(0.98, 0.98, held, **corner)

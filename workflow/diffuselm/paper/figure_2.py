@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -11,75 +10,62 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
-from diffuselm.files.contracts import METRICS, read_table
-from diffuselm.paper.comparison import ModelRecord, load_models
-from diffuselm.paper.figure_files import (
-    BASE,
-    REFERENCE,
-    STYLE,
-    TUNED,
-    WHISKER,
-    WIDTH,
-    baseline_text,
-    plot_text,
-    say_not_run,
-    whisker_lengths,
-    write_figure,
-)
+from diffuselm.paper import drawing
+from diffuselm.paper.comparison import ModelRecord, load_models, read_metrics
 from diffuselm.paper.ranges_by_size import TASK, figure_2_data
 
 _PANELS = {
     "formats": "(a) highest number asked for; the lowest is 1",
     "sizes": "(b) how many numbers the range holds; the lowest is random",
 }
-# Tuning, its label, colour, marker and its filling, width of its line.
-_LINES = (
-    ("rng-10", "tuned on 1 to 10", (TUNED, 0.5), "^", "white", 0.7),
-    ("rng-100", "tuned on 1 to 100", (TUNED, 0.5), "s", "white", 0.7),
-    ("base", "{baseline}", BASE, "o", BASE, 1.1),
-    ("rng-both", "tuned on both", TUNED, "o", TUNED, 1.1),
-)
+# How the line of each tuning is drawn, in the order of the legend.
+_LINES = {
+    "rng-10": {"color": (drawing.TUNED, 0.5), "marker": "^", "mfc": "white", "lw": 0.7},
+    "rng-100": {"color": (drawing.TUNED, 0.5), "marker": "s", "mfc": "white", "lw": 0.7},
+    "base": {"color": drawing.BASE, "marker": "o", "mfc": drawing.BASE, "lw": 1.1},
+    "rng-both": {"color": drawing.TUNED, "marker": "o", "mfc": drawing.TUNED, "lw": 1.1},
+}
 _TUNED_HIGHS = (10, 100)
 
 
-def render_figure_2(*, metrics: Path, records: Sequence[Path], out: Path) -> None:
+def figure_2(*, metrics: Path, records: list[Path], out: Path) -> None:
     """Write `out`/figure-2.png, .pdf and .csv: entropy over ranges of numbers by their size.
 
-    `metrics` is a file of `contracts.METRICS`, `records` the models' JSON files in the order of the
+    `metrics` is a file of `schemas.METRICS`, `records` the models' JSON files in the order of the
     rows. A run that is absent leaves no line, a model without any says so. Raises InputError for
     bad inputs.
     """
-    data = figure_2_data(read_table(metrics, METRICS).to_pandas())
+    data = figure_2_data(read_metrics(metrics))
     models = load_models(records)
-    write_figure(Path(out) / "figure-2", _figure_2(data, models), data)
+    drawing.write_figure(out, 2, _figure_2(data, models), data)
 
 
+@drawing.in_style
 def _figure_2(data: pd.DataFrame, models: Sequence[ModelRecord]) -> Figure:
     """For each model entropies above and the mass in the range below; panel (a) left, (b) right."""
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(WIDTH, 0.9 + 2.1 * len(models)), layout="constrained")
-        axes = figure.subplots(
-            2 * len(models), 2, sharex="col", height_ratios=[1.5, 0.7] * len(models), squeeze=False
-        )
-        highest = _highest_entropy(data)
-        for row, model in enumerate(models):
-            entropies, masses = axes[2 * row], axes[2 * row + 1]
-            for panel, above, below in zip(_PANELS, entropies, masses, strict=True):
-                own = data[(data["model"] == model.model) & (data["panel"] == panel)]
-                own = own.replace({"tuning": {model.measured_tuning("base", TASK): "base"}})
-                _entropies(above, own)
-                above.set_ylim(0, 1.08 * highest)
-                _lines(below, own, "target_mass", "-")
-                below.set_ylim(0, 1.08)
-                _size_axis(below, data[data["panel"] == panel]["n"])
-                if panel == "formats":
-                    _mark_tuned_highs(below)
-            entropies[0].set_title(plot_text(model.label, 90), loc="left")
-            entropies[0].set_ylabel("entropy (nats)")
-            masses[0].set_ylabel("P(in range)")
-        for panel, label in zip(axes[-1], _PANELS.values(), strict=True):
-            panel.set_xlabel(label)
-        figure.legend(handles=_handles(models), loc="outside upper center", ncols=4)
+    figure = drawing.page(0.9 + 2.1 * len(models))
+    axes = figure.subplots(
+        2 * len(models), 2, sharex="col", height_ratios=[1.5, 0.7] * len(models), squeeze=False
+    )
+    highest = _highest_entropy(data)
+    for row, model in enumerate(models):
+        entropies, masses = axes[2 * row], axes[2 * row + 1]
+        for panel, above, below in zip(_PANELS, entropies, masses, strict=True):
+            own = data[(data["model"] == model.model) & (data["panel"] == panel)]
+            own = own.replace({"tuning": {model.measured_tuning("base", TASK): "base"}})
+            _entropies(above, own)
+            above.set_ylim(0, 1.08 * highest)
+            _lines(below, own, "target_mass", "-")
+            below.set_ylim(0, 1.08)
+            _size_axis(below, data[data["panel"] == panel]["n"])
+            if panel == "formats":
+                _mark_tuned_highs(below)
+        entropies[0].set_title(drawing.plot_text(model.label, 90), loc="left")
+        entropies[0].set_ylabel("entropy (nats)")
+        masses[0].set_ylabel("P(in range)")
+    for panel, label in zip(axes[-1], _PANELS.values(), strict=True):
+        panel.set_xlabel(label)
+    figure.legend(handles=_handles(models), loc="outside upper center", ncols=4)
     return figure
 
 
@@ -93,34 +79,24 @@ def _entropies(panel: Axes, data: pd.DataFrame) -> None:
     """Entropy of samples and exact, under the entropy of a uniform answer."""
     panel.grid(axis="y")
     if data.empty:
-        say_not_run(panel)
+        drawing.say_not_run(panel)
         return
     _lines(panel, data, "entropy", "-")
     _lines(panel, data, "entropy_exact", ":")
     n = np.geomspace(data["n"].min(), data["n"].max())
-    panel.plot(n, np.log(n), color=REFERENCE, lw=0.8, zorder=1.5)
+    panel.plot(n, np.log(n), color=drawing.REFERENCE, lw=0.8, zorder=1.5)
 
 
 def _lines(panel: Axes, data: pd.DataFrame, quantity: str, style: str) -> None:
     """A line for each tuning: solid with its markers and intervals, or dotted and bare."""
     panel.grid(axis="y")
-    for tuning, _, colour, marker, filling, width in _LINES:
+    for tuning, look in _LINES.items():
         line = data[(data["tuning"] == tuning) & (data["quantity"] == quantity)].sort_values("n")
         if style == ":":
-            panel.plot(line["n"], line["mean"], ls=style, color=colour, lw=width)
+            panel.plot(line["n"], line["mean"], ls=style, color=look["color"], lw=look["lw"])
             continue
-        panel.errorbar(
-            line["n"],
-            line["mean"],
-            whisker_lengths(line, "mean"),
-            color=colour,
-            lw=width,
-            marker=marker,
-            ms=3,
-            mfc=filling,
-            mew=0.7,
-            **WHISKER | {"capsize": 1.5},
-        )
+        marked = look | {"ms": 3, "mew": 0.7, "capsize": 1.5}
+        drawing.draw_whiskers(panel, line["n"], line, column="mean", **marked)
 
 
 def _size_axis(panel: Axes, n: pd.Series) -> None:
@@ -143,22 +119,15 @@ def _mark_tuned_highs(panel: Axes) -> None:
 
 
 def _handles(models: Sequence[ModelRecord]) -> list[Line2D]:
-    lines = [
-        Line2D(
-            [],
-            [],
-            color=colour,
-            lw=width,
-            marker=marker,
-            ms=3,
-            mfc=filling,
-            label=label.format(baseline=baseline_text(models)),
-        )
-        for _, label, colour, marker, filling, width in _LINES
-    ]
+    labels = {
+        "rng-10": "tuned on 1 to 10",
+        "rng-100": "tuned on 1 to 100",
+        "base": drawing.baseline_text(models),
+        "rng-both": "tuned on both",
+    }
     return [
-        *lines,
-        Line2D([], [], color=REFERENCE, lw=0.8, label="uniform: log n"),
+        *(Line2D([], [], ms=3, label=labels[tuning], **look) for tuning, look in _LINES.items()),
+        Line2D([], [], color=drawing.REFERENCE, lw=0.8, label="uniform: log n"),
         Line2D([], [], color="black", ls=":", lw=1.1, label="exact, of answers in range"),
         Line2D([], [], color="black", ls="", marker="^", ms=4, label="high of a tuned range"),
     ]

@@ -6,7 +6,6 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import cartopy.crs as ccrs
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pyarrow.compute as pc
@@ -15,14 +14,15 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from diffuselm.files.contracts import BIOGRAPHIES, read_table
 from diffuselm.files.runs import is_held
-from diffuselm.paper.comparison import ModelRecord, load_models
-from diffuselm.paper.figure_4 import CONDITIONS
-from diffuselm.paper.figure_files import STYLE, WIDTH, model_label, write_figure
+from diffuselm.files.schemas import BIOGRAPHIES
+from diffuselm.files.tables import read_table
+from diffuselm.paper import drawing
+from diffuselm.paper.biographies import TASK, TUNINGS
+from diffuselm.paper.comparison import ModelRecord, by_model_and_tuning, load_models
+from diffuselm.paper.figure_4 import LABELS
 from diffuselm.paper.gazetteer import locate
 
-TASK = "biographies"
 _SHOWN = 500  # biographies on a map, as in Appendix B.4
 _COLUMNS = ["model", "tuning", "place", "count", "latitude", "longitude"]
 _MAP = ccrs.PlateCarree()
@@ -31,17 +31,17 @@ _AREA = 2.5  # of the circle of one biography, as Matplotlib counts it (diameter
 _LAND, _SEA = (np.array(to_rgba(colour)[:3]) for colour in ("#e6e6e6", "white"))
 
 
-def render_figure_5(*, biographies: Sequence[Path], records: Sequence[Path], out: Path) -> None:
+def figure_5(*, biographies: list[Path], records: list[Path], out: Path) -> None:
     """Write `out`/figure-5.png, .pdf and .csv: birth places of 500 biographies at base, OOD and ID.
 
     `biographies` are files `{model}/{tuning}.parquet` of `contracts.BIOGRAPHIES`, as far as they
     were run; `records` the models' JSON files in the order of the rows. Needs no network. Raises
     InputError for bad inputs.
     """
-    written = {(Path(path).parent.name, Path(path).stem): Path(path) for path in biographies}
+    written = by_model_and_tuning(biographies)
     models = load_models(records)
     data = figure_5_data(written, models)
-    write_figure(Path(out) / "figure-5", _figure_5(data, models, written.keys()), data)
+    drawing.write_figure(out, 5, _figure_5(data, models, written.keys()), data)
 
 
 def figure_5_data(
@@ -54,7 +54,7 @@ def figure_5_data(
     """
     rows = []
     for model in models:
-        for _, asked, *_ in CONDITIONS:
+        for asked in TUNINGS.values():
             tuning = model.measured_tuning(asked, TASK)
             if (path := written.get((model.model, tuning))) is None:
                 continue
@@ -75,28 +75,28 @@ def _counts(path: Path) -> list[tuple[tuple[str, str, str], int]]:
     return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
 
 
+@drawing.in_style
 def _figure_5(
     data: pd.DataFrame, models: Sequence[ModelRecord], run: Collection[tuple[str, str]]
 ) -> Figure:
     """A row of maps for each model, one map for each of base, OOD and ID."""
-    with mpl.rc_context(STYLE):
-        rows = max(len(models), 1)
-        figure = Figure(figsize=(WIDTH, 0.7 + 1.1 * rows), layout="constrained")
-        axes = figure.subplots(rows, 3, squeeze=False, subplot_kw={"projection": _MAP})
-        for row, model in enumerate(models):
-            for panel, (_, asked, _, colour) in zip(axes[row], CONDITIONS, strict=True):
-                tuning = model.measured_tuning(asked, TASK)
-                own = data[(data["model"] == model.model) & (data["tuning"] == tuning)]
-                _map(panel, own, colour)
-                below = _found(own) if (model.model, tuning) in run else "not run"
-                below += "; held to the form" if is_held(tuning) else ""
-                panel.text(0.5, -0.03, below, transform=panel.transAxes, ha="center", va="top")
-            left = {"transform": axes[row, 0].transAxes, "ha": "right", "va": "center"}
-            label = model_label(model, lines=2)
-            axes[row, 0].text(-0.02, 0.5, label, rotation=90, fontsize=6, **left)
-        for panel, (_, _, text, _) in zip(axes[0], CONDITIONS, strict=True):
-            panel.set_title(text)
-        _sizes(figure)
+    rows = max(len(models), 1)
+    figure = drawing.page(0.7 + 1.1 * rows)
+    axes = figure.subplots(rows, 3, squeeze=False, subplot_kw={"projection": _MAP})
+    for row, model in enumerate(models):
+        for panel, (condition, asked) in zip(axes[row], TUNINGS.items(), strict=True):
+            tuning = model.measured_tuning(asked, TASK)
+            own = data[(data["model"] == model.model) & (data["tuning"] == tuning)]
+            _map(panel, own, drawing.CONDITIONS[condition])
+            below = _found(own) if (model.model, tuning) in run else "not run"
+            below += "; held to the form" if is_held(tuning) else ""
+            panel.text(0.5, -0.03, below, transform=panel.transAxes, ha="center", va="top")
+        left = {"transform": axes[row, 0].transAxes, "ha": "right", "va": "center"}
+        label = drawing.model_label(model, lines=2)
+        axes[row, 0].text(-0.02, 0.5, label, rotation=90, fontsize=6, **left)
+    for panel, label in zip(axes[0], LABELS.values(), strict=True):
+        panel.set_title(label)
+    _sizes(figure)
     return figure
 
 

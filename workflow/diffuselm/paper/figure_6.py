@@ -1,10 +1,10 @@
 """Figure 6: what tuning must not break, as scores of a judge, knowledge and held-out text."""
 
 import math
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -12,22 +12,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from diffuselm.files.contracts import METRICS, read_table
 from diffuselm.measure.intervals import interval_of_mean
-from diffuselm.paper.comparison import ModelRecord, Number, load_models, mean_over_seeds
-from diffuselm.paper.figure_files import (
-    BASE,
-    STYLE,
-    TUNED,
-    WHISKER,
-    WIDTH,
-    baseline_text,
-    draw_bars,
-    draw_dashes,
-    plot_text,
-    say_not_run,
-    whisker_lengths,
-    write_figure,
+from diffuselm.paper import drawing
+from diffuselm.paper.comparison import (
+    ModelRecord,
+    Number,
+    load_models,
+    mean_over_seeds,
+    read_metrics,
 )
 
 _METRICS = {
@@ -36,36 +28,32 @@ _METRICS = {
     "text": {"loss_per_token"},
 }
 _FRAME = {
-    "model": "str",
-    "tuning": "str",
-    "task": "str",
-    "group": "str",
-    "metric": "str",
-    "value": "float64",
-    "ci_low": "float64",
-    "ci_high": "float64",
+    **dict.fromkeys(("model", "tuning", "task", "group", "metric"), "str"),
+    **dict.fromkeys(("value", "ci_low", "ci_high"), "float64"),
     "n": "int64",
 }
+# Of the two tunings that a panel compares.
+Colours = Mapping[str, str]
 _SAMPLED = {"ls": "", "color": "black", "marker": "D", "mfc": "white", "ms": 2.5, "mew": 0.7}
-_OTHER = {"ls": "", "color": (TUNED, 0.5), "marker": "o", "ms": 2.5, "mew": 0.7}
+_OTHER = {"ls": "", "color": (drawing.TUNED, 0.5), "marker": "o", "ms": 2.5, "mew": 0.7}
 
 
-def render_figure_6(*, metrics: Path, records: Sequence[Path], out: Path) -> None:
+def figure_6(*, metrics: Path, records: list[Path], out: Path) -> None:
     """Write `out`/figure-6.png, .pdf and .csv: general abilities before and after tuning.
 
-    `metrics` is a file of `contracts.METRICS`, `records` the models' JSON files in the order of the
+    `metrics` is a file of `schemas.METRICS`, `records` the models' JSON files in the order of the
     rows. Without rows of MT-Bench the figure says that no judge was configured; a run that is
     absent leaves a dash. Raises InputError for bad inputs.
     """
     models = load_models(records)
-    data = figure_6_data(read_table(metrics, METRICS).to_pandas())
-    write_figure(Path(out) / "figure-6", _figure_6(data, models), data)
+    data = figure_6_data(read_metrics(metrics))
+    drawing.write_figure(out, 6, _figure_6(data, models), data)
 
 
 def figure_6_data(metrics: pd.DataFrame) -> pd.DataFrame:
     """Scores by category, accuracies by kind of question, and loss on text (appendix B.5).
 
-    `metrics` are rows of `contracts.METRICS`. One row for each model, tuning, task, group and
+    `metrics` are rows of `schemas.METRICS`. One row for each model, tuning, task, group and
     metric found, sorted by these. A group is a category of `mt-bench`, a kind of `knowledge` (its
     prompts' slugs up to their first hyphen), or "" for the task as a whole. Values are averaged
     over seeds, then over the group's prompts; the 95% interval is that of `interval_of_mean`, for
@@ -73,11 +61,10 @@ def figure_6_data(metrics: pd.DataFrame) -> pd.DataFrame:
     `judged_rate`, `target_mass` (exact accuracy), `target_rate` (accuracy of samples),
     `loss_per_token` (nats).
     """
-    groups: dict[tuple[str, str, str, str, str], list[Number]] = {}
+    groups = defaultdict(list)
     for (model, tuning, task, prompt, metric), number in mean_over_seeds(metrics).items():
         if metric in _METRICS.get(task, ()):
-            key = (model, tuning, task, _group(task, prompt), metric)
-            groups.setdefault(key, []).append(number)
+            groups[model, tuning, task, _group(task, prompt), metric].append(number)
     rows = [(*key, *_mean(numbers)) for key, numbers in sorted(groups.items())]
     return pd.DataFrame(rows, columns=list(_FRAME)).astype(_FRAME)
 
@@ -96,54 +83,50 @@ def _mean(numbers: list[Number]) -> tuple[float, float, float, int]:
     return mean, min(low, mean), max(high, mean), sum(number.n for number in numbers)
 
 
+@drawing.in_style
 def _figure_6(data: pd.DataFrame, models: Sequence[ModelRecord]) -> Figure:
     """A row for each model: scores of the judge, where there is one, knowledge, and text."""
     drawn = {"mt-bench": (_scores, 2.2), "knowledge": (_knowledge, 1.6), "text": (_losses, 2.4)}
     judged = (data["task"] == "mt-bench").any()
     if not judged:
         del drawn["mt-bench"]
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(WIDTH, 1.3 + 1.5 * len(models)), layout="constrained")
-        widths = [width for _, width in drawn.values()]
-        axes = figure.subplots(
-            len(models), len(drawn), sharex="col", width_ratios=widths, squeeze=False
-        )
-        for row, model in zip(axes, models, strict=True):
-            for panel, (task, (draw, _)) in zip(row, drawn.items(), strict=True):
-                of_task = data[data["task"] == task]
-                own = of_task[of_task["model"] == model.model]
-                panel.grid(axis="y")
-                panel.tick_params(axis="x", length=0)
-                draw(panel, own, of_task, _compared(model, task))
-                if of_task.empty:
-                    say_not_run(panel)
-            row[0].set_title(plot_text(model.label, 90), loc="left")
-        if not judged:
-            figure.supxlabel("MT-Bench: no judge configured", fontsize=7)
-        figure.legend(handles=_handles(models), loc="outside upper center", ncols=4)
+    figure = drawing.page(1.3 + 1.5 * len(models))
+    widths = [width for _, width in drawn.values()]
+    axes = figure.subplots(
+        len(models), len(drawn), sharex="col", width_ratios=widths, squeeze=False
+    )
+    for row, model in zip(axes, models, strict=True):
+        for panel, (task, (draw, _)) in zip(row, drawn.items(), strict=True):
+            of_task = data[data["task"] == task]
+            own = of_task[of_task["model"] == model.model]
+            panel.grid(axis="y")
+            panel.tick_params(axis="x", length=0)
+            draw(panel, own, of_task, _compared(model, task))
+            if of_task.empty:
+                drawing.say_not_run(panel)
+        row[0].set_title(drawing.plot_text(model.label, 90), loc="left")
+    if not judged:
+        figure.supxlabel("MT-Bench: no judge configured", fontsize=7)
+    figure.legend(handles=_handles(models), loc="outside upper center", ncols=4)
     return figure
 
 
-def _compared(model: ModelRecord, task: str) -> dict[str, str]:
+def _compared(model: ModelRecord, task: str) -> Colours:
     """Appendix B.5 compares before tuning with after tuning on all tasks: colours of these two."""
-    return {model.measured_tuning("base", task): BASE, "all": TUNED}
+    return {model.measured_tuning("base", task): drawing.BASE, "all": drawing.TUNED}
 
 
-def _scores(
-    panel: Axes, own: pd.DataFrame, of_task: pd.DataFrame, compared: dict[str, str]
-) -> None:
+def _scores(panel: Axes, own: pd.DataFrame, of_task: pd.DataFrame, compared: Colours) -> None:
     """Score of each category of MT-Bench, and last their mean."""
     categories = [*sorted(set(of_task["group"]) - {""}), ""]
     _compare(panel, own[own["metric"] == "judge_score"], categories, compared, (-0.2, 0.2), 0.38)
-    labels = [plot_text(category, 14) or "mean" for category in categories]
+    labels = [drawing.plot_text(category, 14) or "mean" for category in categories]
     panel.set_xticks(range(len(labels)), labels, rotation=90)
     panel.set_ylim(0, 10.4)
     panel.set_ylabel("judge's score")
 
 
-def _knowledge(
-    panel: Axes, own: pd.DataFrame, of_task: pd.DataFrame, compared: dict[str, str]
-) -> None:
+def _knowledge(panel: Axes, own: pd.DataFrame, of_task: pd.DataFrame, compared: Colours) -> None:
     """Exact accuracy of each kind as bars, base, `all` and others; that of samples as diamonds."""
     kinds = sorted(set(of_task["group"]) - {""})
     exact, sampled = (own[own["metric"] == name] for name in ("target_mass", "target_rate"))
@@ -152,30 +135,28 @@ def _knowledge(
     for tuning, place in zip(compared, places, strict=True):
         rows = _by_group(sampled[sampled["tuning"] == tuning], kinds)
         at = np.arange(len(kinds)) + place
-        panel.errorbar(at, rows["value"], whisker_lengths(rows), **_SAMPLED, **WHISKER)
+        drawing.draw_whiskers(panel, at, rows, **_SAMPLED)
     others = exact[~exact["tuning"].isin({*compared, "base"}) & exact["group"].isin(kinds)]
     at = [kinds.index(kind) + place_of_others for kind in others["group"]]
     panel.plot(at, others["value"], **_OTHER)
-    labels = [plot_text(kind, 14) for kind in kinds]
+    labels = [drawing.plot_text(kind, 14) for kind in kinds]
     panel.set_xticks(range(len(kinds)), labels, rotation=0 if len(kinds) <= 4 else 90)
     panel.set_ylim(0, 1.04)
     panel.set_ylabel("accuracy")
 
 
-def _losses(
-    panel: Axes, own: pd.DataFrame, of_task: pd.DataFrame, compared: dict[str, str]
-) -> None:
+def _losses(panel: Axes, own: pd.DataFrame, of_task: pd.DataFrame, compared: Colours) -> None:
     """Loss per token of each tuning, base and `all` first, over a line at base's."""
     tunings = [*compared, *sorted(set(of_task["tuning"]) - compared.keys())]
     rows = own.set_index("tuning").reindex(tunings)
-    panel.axhline(rows["value"]["base"], color=BASE, lw=0.7, ls="--")
+    panel.axhline(rows["value"]["base"], color=drawing.BASE, lw=0.7, ls="--")
     for place, tuning in enumerate(tunings):
         row = rows.loc[[tuning]]
         marks = _OTHER | {"color": compared.get(tuning, _OTHER["color"]), "ms": 3.5}
-        panel.errorbar(place, row["value"], whisker_lengths(row), **marks, **WHISKER)
+        drawing.draw_whiskers(panel, place, row, **marks)
     if len(of_task):
-        draw_dashes(panel, np.flatnonzero(rows["value"].isna()))
-    panel.set_xticks(range(len(tunings)), [plot_text(t, 24) for t in tunings], rotation=90)
+        drawing.draw_dashes(panel, np.flatnonzero(rows["value"].isna()))
+    panel.set_xticks(range(len(tunings)), [drawing.plot_text(t, 24) for t in tunings], rotation=90)
     panel.set_xlim(-0.6, len(tunings) - 0.4)
     panel.set_ylabel("loss per token (nats)")
     if own.empty:
@@ -186,15 +167,14 @@ def _compare(
     panel: Axes,
     scores: pd.DataFrame,
     groups: Sequence[str],
-    compared: dict[str, str],
+    compared: Colours,
     places: Sequence[float],
     width: float,
 ) -> None:
     """Bars of base and `all` with whiskers at `places` beside each group; a dash where absent."""
     for (tuning, colour), place in zip(compared.items(), places, strict=True):
         rows = _by_group(scores[scores["tuning"] == tuning], groups)
-        at = np.arange(len(groups)) + place
-        draw_bars(panel, at, rows, colour, width=width)
+        drawing.draw_bars(panel, np.arange(len(groups)) + place, rows, colour, width=width)
 
 
 def _by_group(rows: pd.DataFrame, groups: Sequence[str]) -> pd.DataFrame:
@@ -202,15 +182,12 @@ def _by_group(rows: pd.DataFrame, groups: Sequence[str]) -> pd.DataFrame:
     return rows.set_index("group")[["value", "ci_low", "ci_high"]].reindex(groups)
 
 
-def _before(models: Sequence[ModelRecord]) -> str:
-    baseline = baseline_text(models)
-    return baseline if baseline == "base" else f"base; in knowledge, {baseline}"
-
-
 def _handles(models: Sequence[ModelRecord]) -> list[Patch | Line2D]:
+    baseline = drawing.baseline_text(models)
+    before = baseline if baseline == "base" else f"base; in knowledge, {baseline}"
     return [
-        Patch(color=BASE, label=_before(models)),
-        Patch(color=TUNED, label="tuned on all tasks"),
+        Patch(color=drawing.BASE, label=before),
+        Patch(color=drawing.TUNED, label="tuned on all tasks"),
         Line2D([], [], **_OTHER, label="other tunings"),
         Line2D([], [], **_SAMPLED, label="accuracy of samples"),
     ]

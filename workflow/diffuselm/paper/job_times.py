@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from diffuselm.errors import InputError
-from diffuselm.files.provenance import read_json
+from diffuselm.files.json_files import read_json
 
 WEIGHTS = "adapter_model.safetensors"
 

@@ -2,44 +2,61 @@
 
 import csv
 import math
-import re
 from pathlib import Path
+from typing import Annotated, Literal, Self
 
 import pandas as pd
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from diffuselm.config.base import checked
+from diffuselm.config.paper import PaperModel
 from diffuselm.errors import InputError
+from diffuselm.files.schemas import METRICS
+from diffuselm.paper.biographies import PROMPT
 
-COLUMNS = (
-    "table",
-    "task",
-    "prompt",
-    "field",
-    "model",
-    "tuning",
-    "metric",
-    "value",
-    "note",
-    "rank",
-    "text",
-)
-PAPER_MODELS = ("gemma", "llama-2", "mistral")
+_Id = Annotated[str, Field(pattern=r"^[a-z0-9]+([-_][a-z0-9]+)*$")]
+_NoneIfEmpty = BeforeValidator(lambda text: text or None)
+_SHARES = {"F": "female_share", "M": "male_share", "NB": "non_binary_share"}
+
+
+class Printed(BaseModel):
+    """One printed number: a row of the transcript, whose columns are these."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    table: Annotated[Literal[1, 4, 5, 6, 7, 8], BeforeValidator(int)]
+    task: _Id
+    prompt: Annotated[str | None, _NoneIfEmpty]
+    field: _Id
+    model: PaperModel | Literal["natural"]
+    tuning: _Id
+    metric: Literal["count", "coverage", "entropy"]
+    value: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    note: Literal["", "misprinted", "swapped"]
+    rank: Annotated[Annotated[int, Field(ge=1, le=5)] | None, _NoneIfEmpty]
+    text: Annotated[str | None, _NoneIfEmpty]
+
+    @model_validator(mode="after")
+    def _is_ranked_in_table_1_alone(self) -> Self:
+        given = {self.rank is not None, self.text is not None}
+        if given != {self.table == 1}:
+            raise ValueError(
+                f"rank {self.rank!r} and text {self.text!r}; expected a rank of 1 to 5 and a text "
+                "in table 1 and neither elsewhere"
+            )
+        return self
+
+
+COLUMNS = list(Printed.model_fields)
 _KEY = ["table", "task", "prompt", "field", "model", "tuning", "metric", "rank"]
-_ALLOWED = {
-    "table": {"1", "4", "5", "6", "7", "8"},
-    "model": {*PAPER_MODELS, "natural"},
-    "metric": {"count", "coverage", "entropy"},
-    "note": {"", "misprinted", "swapped"},
-}
-_ID = re.compile(r"[a-z0-9]+([-_][a-z0-9]+)*")
 
 
 def load_published(path: Path) -> pd.DataFrame:
-    """Read the transcript: one row per printed number, columns `COLUMNS`, values as printed.
+    """Read the transcript: one row per printed number, columns as in `Printed`, values as printed.
 
-    `table` is an integer and `rank` one or null; `prompt` and `text` are null where empty; `note`
-    is "", "misprinted" (to be compared with nothing) or "swapped" (see `unswapped`). Raises
-    InputError, naming the line, for any other columns, an unknown table, model, metric or note,
-    an id or number that is none, or a number given twice.
+    A note is "", "misprinted" (to be compared with nothing) or "swapped" (see `unswapped`). Raises
+    InputError, naming the line, for anything that `Printed` does not take, and for a number given
+    twice.
     """
     path = Path(path)
     try:
@@ -47,10 +64,16 @@ def load_published(path: Path) -> pd.DataFrame:
             lines = list(csv.reader(file, strict=True))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: not a readable CSV file ({error})") from error
-    if not lines or tuple(lines[0]) != COLUMNS:
-        raise InputError(f"{path}: columns are {lines[:1]}, expected {list(COLUMNS)}")
-    rows = [_row(line, f"{path}: line {number}") for number, line in enumerate(lines[1:], start=2)]
-    frame = pd.DataFrame(rows, columns=list(COLUMNS)).astype({"table": "int64", "rank": "Int64"})
+    if not lines or lines[0] != COLUMNS:
+        raise InputError(f"{path}: columns are {lines[:1]}, expected {COLUMNS}")
+    rows = []
+    for number, line in enumerate(lines[1:], start=2):
+        where = f"{path}: line {number}"
+        if len(line) != len(COLUMNS):
+            raise InputError(f"{where} has {len(line)} cells, expected {len(COLUMNS)}")
+        row = checked(Printed.model_validate, dict(zip(COLUMNS, line, strict=True)), where)
+        rows.append(row.model_dump())
+    frame = pd.DataFrame(rows, columns=COLUMNS).astype({"table": "int64", "rank": "Int64"})
     repeated = frame.index[frame.duplicated(_KEY)]
     if len(repeated):
         line = repeated[0] + 2
@@ -66,37 +89,23 @@ def unswapped(published: pd.DataFrame) -> pd.DataFrame:
     return published.assign(tuning=right, note=published["note"].where(~swapped, ""))
 
 
-def _row(line: list[str], where: str) -> dict:
-    if len(line) != len(COLUMNS):
-        raise InputError(f"{where} has {len(line)} cells, expected {len(COLUMNS)}")
-    row: dict = dict(zip(COLUMNS, line, strict=True))
-    for column, allowed in _ALLOWED.items():
-        if row[column] not in allowed:
-            raise InputError(f"{where}: {column} is {row[column]!r}, expected {sorted(allowed)}")
-    for column in ("task", "field", "tuning"):
-        if not _ID.fullmatch(row[column]):
-            raise InputError(f"{where}: {column} is {row[column]!r}, expected an id")
-    ranked = row["rank"] in {"1", "2", "3", "4", "5"} and bool(row["text"])
-    bare = not row["rank"] and not row["text"]
-    if not (ranked if row["table"] == "1" else bare):
-        raise InputError(
-            f"{where}: rank {row['rank']!r} and text {row['text']!r}, expected a rank of 1 to 5 "
-            "and a text in table 1 and neither elsewhere"
-        )
-    return row | {
-        "table": int(row["table"]),
-        "prompt": row["prompt"] or None,
-        "value": _number(row["value"], where),
-        "rank": int(row["rank"]) if row["rank"] else None,
-        "text": row["text"] or None,
-    }
+def as_metrics(published: pd.DataFrame) -> pd.DataFrame:
+    """The paper's numbers as rows of `schemas.METRICS`, and their notes.
 
-
-def _number(text: str, where: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not (math.isfinite(value) and value >= 0):
-        raise InputError(f"{where}: value is {text!r}, expected a finite number of 0 or more")
-    return value
+    Table 1's counts of 1,000 become shares: of the commonest value, of the value that is commonest
+    under base, and of each gender.
+    """
+    rows = published.assign(prompt=published["prompt"].astype(object))
+    rows.loc[rows["task"] == "biographies", "prompt"] = PROMPT
+    counts = rows[rows["metric"] == "count"].assign(value=lambda counts: counts["value"] / 1000)
+    top = counts[counts["rank"] == 1]
+    base = top.loc[top["tuning"] == "base", ["field", "text"]]
+    gender = counts[counts["field"] == "gender"]
+    tables = [
+        rows[rows["metric"] != "count"],
+        top.assign(metric="top_share"),
+        counts.merge(base, on=["field", "text"]).assign(metric="base_top_share"),
+        gender.assign(metric=gender["text"].map(_SHARES)),
+    ]
+    ends = {"ci_low": math.nan, "ci_high": math.nan, "n": 1000, "seed": 0}
+    return pd.concat(tables, ignore_index=True).assign(**ends)[[*METRICS.names, "note"]]

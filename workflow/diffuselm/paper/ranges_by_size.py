@@ -15,14 +15,10 @@ _MOST = {"entropy": math.inf, "entropy_exact": math.inf, "target_mass": 1.0}
 _FORMATS = re.compile(r"ranges/format-[1-9][0-9]*-to-([1-9][0-9]*)")
 _SIZES = re.compile(r"ranges/size-([1-9][0-9]*)-version-[1-9][0-9]*")
 _FRAME = {
-    "model": "str",
-    "tuning": "str",
-    "panel": "str",
+    **dict.fromkeys(("model", "tuning", "panel"), "str"),
     "n": "int64",
     "quantity": "str",
-    "mean": "float64",
-    "ci_low": "float64",
-    "ci_high": "float64",
+    **dict.fromkeys(("mean", "ci_low", "ci_high"), "float64"),
     "prompts": "int64",
 }
 
@@ -30,7 +26,7 @@ _FRAME = {
 def figure_2_data(metrics: pd.DataFrame) -> pd.DataFrame:
     """Means over the prompts that ask for one of as many integers (section 4.2, appendix A.1).
 
-    `metrics` are rows of `contracts.METRICS`. One row for each model, tuning, panel, n and quantity
+    `metrics` are rows of `schemas.METRICS`. One row for each model, tuning, panel, n and quantity
     found, sorted by these:
 
     - panel "formats": the ranges 1 to n, one prompt for each of the five formats; panel "sizes":

@@ -38,9 +38,12 @@ def fingerprint(*folders: str) -> str:
 
 def _modules(folder: str) -> list[Path]:
     path = PACKAGE / folder
-    return sorted(path.glob("*.py")) if path.is_dir() else [path.with_suffix(".py")]
+    inside = [*path.glob("*.py"), *path.glob("templates/*")]
+    return inside if path.is_dir() else [path.with_suffix(".py")]
 
 
 @cache
 def _syntax(path: Path) -> str:
+    if path.suffix != ".py":
+        return path.read_text(encoding="utf-8")
     return ast.dump(_NumbersOnly().visit(ast.parse(path.read_text(encoding="utf-8"))))

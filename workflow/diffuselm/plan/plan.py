@@ -1,21 +1,20 @@
 """The run matrix: which prompts each tuning is tuned on, and on which tasks it is measured."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from diffuselm.config.settings import PAPER_TASKS, PAPER_TUNINGS, Config, ModelSettings
+from diffuselm.config.config import PAPER_TASKS, PAPER_TUNINGS, Config
+from diffuselm.config.sample import AnswerSettings
 from diffuselm.errors import InputError
 from diffuselm.files.runs import HELD, is_held, run_name, split_run
-from diffuselm.model.gguf_files import find_gguf, read_header
-from diffuselm.tasks.paragraphs import read_paragraphs
-from diffuselm.tasks.prompt_files import task_name, task_paths
-from diffuselm.tasks.tasks import Prompt, load_task, task_of
+from diffuselm.model.source.gguf_files import find_gguf, read_header
+from diffuselm.plan.checks import FORM, KNOWLEDGE, check_files
+from diffuselm.tasks.prompts import Prompt, task_of
+from diffuselm.tasks.task_files import load_task, task_name, task_paths
 
 BIOGRAPHIES = "biographies"  # the task of section 6, and its tuning
-FORM = "form"  # the tuning on single-answer questions alone, and their task
-KNOWLEDGE = "knowledge"  # the task of single-answer questions
 # Answers to `ranges`: figure 2's intervals are those between its prompts, and this many leave half
 # a tenth of a nat of bias on ranges of 45, which a claim is about.
 RANGES_DRAWS = 500
@@ -62,9 +61,9 @@ class Plan:
         """The seeds that everything is tuned and sampled with."""
         return range(self.config.seed, self.config.seed + self.config.repeats)
 
-    def runs_of(self, seed: int, tunings: Sequence[str]) -> list[str]:
+    def runs_of(self, seed: int, tunings: Iterable[str]) -> list[str]:
         """The runs of some tunings under one seed."""
-        return [run_name(tuning, seed, self.config.seed) for tuning in tunings]
+        return [self.run(tuning, seed) for tuning in tunings]
 
     def split(self, run: str) -> tuple[str, int]:
         """Tuning and seed of a run."""
@@ -86,6 +85,30 @@ class Plan:
         """The GGUF file of a model that is one."""
         return find_gguf(self.config.models[model].gguf, self.config.models[model].package)
 
+    def run(self, tuning: str, seed: int) -> str:
+        """The run of a tuning under a seed."""
+        return run_name(tuning, seed, self.config.seed)
+
+    def tuned_runs(self, model: str) -> list[str]:
+        """The runs of a model that train an adapter."""
+        return [run for run in self.runs(model) if self.split(run)[0] in self.tuned_on]
+
+    @property
+    def runs_of_form(self) -> list[str]:
+        """The runs of tuning `form`, which only models have whose baseline it is."""
+        return [run for seed in self.seeds for run in self.runs_of(seed, {FORM} & {*self.tuned_on})]
+
+    @property
+    def runs_tuned_on_tasks(self) -> list[str]:
+        """The other runs that train an adapter, which all models have."""
+        tunings = [tuning for tuning in self.tuned_on if tuning != FORM]
+        return [run for seed in self.seeds for run in self.runs_of(seed, tunings)]
+
+    @property
+    def trained_tasks(self) -> list[str]:
+        """The tasks that some adapter is tuned on."""
+        return [*self.prompts, *({FORM} & {*self.tuned_on})]
+
     def training_tasks(self, tuning: str) -> list[str]:
         """Tasks whose prompts the tuning is tuned on."""
         return list(dict.fromkeys(task_of(prompt) for prompt in self.tuned_on[tuning]))
@@ -103,6 +126,30 @@ class Plan:
     def starts_from(self, tuning: str) -> str | None:
         """The tuning whose adapter this one trains further (section 6.1)."""
         return "all" if tuning == BIOGRAPHIES and "all" in self.tuned_on else None
+
+    def answers(self, model: str, tuning: str) -> AnswerSettings:
+        """How a tuning of a model is asked."""
+        draws = self.measured(model, tuning)
+        return self._answers(draws, held=is_held(tuning))
+
+    @property
+    def swept_answers(self) -> AnswerSettings:
+        """How the swept prompts are asked."""
+        return self._answers(dict.fromkeys(self.swept_tasks, self.config.sample.draws))
+
+    @property
+    def swept_tasks(self) -> list[str]:
+        """The tasks of the swept prompts."""
+        return list(dict.fromkeys(map(task_of, self.swept)))
+
+    def _answers(self, draws: Mapping[str, int], held: bool = False) -> AnswerSettings:
+        return AnswerSettings(
+            draws=draws,
+            max_tokens={task: self.longest[task] for task in draws},
+            held=held,
+            token_budget=self.config.sample.token_budget,
+            pass_budget=self.config.tune.token_budget,
+        )
 
     def measured(self, model: str, tuning: str) -> dict[str, int]:
         """The tasks that some result compares the tuning on, and how many answers each prompt gets.
@@ -140,28 +187,47 @@ class Plan:
                 return [tuning.removeprefix(prefix)]
         return [*self.training_tasks(tuning), *(ranges if tuning in PAPER_TUNINGS else [])]
 
-    def told_in_captions(self) -> dict[str, Any]:
-        """The settings, how often some tasks are asked, and what "before tuning" stands for."""
-        asked = {
-            task: max(
-                self.measured(model, tuning).get(task, 0)
-                for model in self.config.models
-                for tuning in self.tunings(model)
-            )
-            for task in ("ranges", KNOWLEDGE)
-        }
+    @property
+    def caption(self) -> dict[str, Any]:
+        """What captions say: models, numbers of answers, and what "before tuning" stands for."""
         taught = [model for model in self.config.models if self.baseline(model) == FORM]
         before = (
             f"“Base” and “before tuning” mean, for {', '.join(taught)}, after tuning on the asked "
             "form alone (questions with one answer); its biographies are held to the form."
         )
-        settings = self.config.model_dump(mode="json")
-        return {**settings, "asked": asked, "before_tuning": before if taught else ""}
+        return {
+            "models": list(self.config.models),
+            "draws": self.config.sample.draws,
+            "ranges": self._most_answers("ranges"),
+            "knowledge": self._most_answers(KNOWLEDGE),
+            "versions": self.config.ranges and self.config.ranges.versions,
+            "judge": self.config.mt_bench is not None,
+            "before_tuning": before if taught else "",
+        }
+
+    def _most_answers(self, task: str) -> int:
+        return max(
+            self.measured(model, tuning).get(task, 0)
+            for model in self.config.models
+            for tuning in self.tunings(model)
+        )
+
+    def has_figure(self, number: int) -> bool:
+        """Whether the config has the prompts that a figure shows."""
+        asked = {prompt.id for prompts in self.prompts.values() for prompt in prompts}
+        match number:
+            case 1:
+                return {"names/english", "numbers/1-10"} <= asked
+            case 2:
+                return "ranges" in self.task_files
+            case 4 | 5:
+                return BIOGRAPHIES in self.prompts
+        return True
 
 
 def make_plan(config: Config, origin: str) -> Plan:
     """Read every task and lay out the tunings; raises InputError before any job exists."""
-    _check_files(config, origin)
+    check_files(config, origin)
     files = _task_files(config, origin)
     prompts = {task: load_task(path) for task, path in files.items()}
     tuned_on = _tuned_on(config, prompts, origin)
@@ -179,28 +245,12 @@ def make_plan(config: Config, origin: str) -> Plan:
     longest = {task: _longest(its[0], config) for task, its in asked.items()}
     longest["ranges"] = RANGES_TOKENS
     plan = Plan(config, files, prompts, tuned_on, longest | config.sample.max_tokens_of)
-    for key, tunings in (
-        ("passes_of", config.tune.passes_of),
-        ("learning_rate_of", config.tune.learning_rate_of),
-        ("early_stop.tunings", config.tune.early_stop.tunings or ()),
-    ):
-        for tuning in tunings:
-            if tuning not in plan.tuned_on:
-                raise InputError(
-                    f"{origin}: tune.{key}: unknown tuning {tuning!r}; "
-                    f"expected one of {', '.join(plan.tuned_on)}"
-                )
-    for key, tasks in (
-        ("max_tokens_of", config.sample.max_tokens_of),
-        ("draws_of", config.sample.draws_of),
-    ):
-        for task in tasks:
-            sampled = [file for file in (*files, BIOGRAPHIES, "ranges") if file != FORM]
-            if task not in sampled:
-                raise InputError(
-                    f"{origin}: sample.{key}: unknown task {task!r}; "
-                    f"expected one of {', '.join(dict.fromkeys(sampled))}"
-                )
+    tune, sample = config.tune, config.sample
+    for key in ("passes_of", "learning_rate_of", "stop_early"):
+        _check_known(f"{origin}: tune.{key}", "tuning", getattr(tune, key) or (), plan.tuned_on)
+    sampled = dict.fromkeys(file for file in (*files, BIOGRAPHIES, "ranges") if file != FORM)
+    for key in ("max_tokens_of", "draws_of"):
+        _check_known(f"{origin}: sample.{key}", "task", getattr(sample, key), sampled)
     for task, its in prompts.items():
         if any((prompt.fields > 1) != (task == BIOGRAPHIES) for prompt in its):
             raise InputError(
@@ -226,67 +276,16 @@ def _task_files(config: Config, origin: str) -> dict[str, Path]:
         if task in TAKEN:
             raise InputError(f"{origin}: tasks: {task!r} is taken; expected another file name")
         files[task] = path
-    for task in config.leave_one_out or ():
-        if task not in files:
-            raise InputError(
-                f"{origin}: leave_one_out: unknown task {task!r}; expected one of {list(files)}"
-            )
+    _check_known(f"{origin}: leave_one_out", "task", config.leave_one_out or (), files)
     return files
 
 
-def _check_files(config: Config, origin: str) -> None:
-    """Raise InputError for a file that no job will make and that is not there."""
-    for name, model in config.models.items():
-        made = model.path is None or model.path.parts[:1] == ("results",)
-        if not made and not (model.path / "config.json").is_file():
+def _check_known(where: str, kind: str, named: Iterable[str], known: Iterable[str]) -> None:
+    for name in named:
+        if name not in known:
             raise InputError(
-                f"{origin}: models.{name}.path: no {model.path}/config.json; "
-                "expected a model folder"
+                f"{where}: unknown {kind} {name!r}; expected one of {', '.join(known)}"
             )
-        if model.chat_template is not None and not model.chat_template.is_file():
-            raise InputError(
-                f"{origin}: models.{name}.chat_template: no file {model.chat_template}; "
-                "expected a Jinja file"
-            )
-        if model.gguf is not None:
-            _check_gguf(model, f"{origin}: models.{name}")
-    if config.held_out_text is not None:
-        read_paragraphs(config.held_out_text)
-    for key, path in ((KNOWLEDGE, config.knowledge), (FORM, config.form)):
-        if path is not None and path.stem != key:
-            raise InputError(f"{origin}: {key}: found {path}; expected a file {key}.yaml")
-    questions = config.mt_bench.questions if config.mt_bench else "://"
-    if "://" not in questions and not Path(questions).is_file():
-        raise InputError(
-            f"{origin}: mt_bench.questions: no file {questions}; expected a file or a URL"
-        )
-    if config.names.file is not None and not config.names.file.is_file():
-        raise InputError(
-            f"{origin}: names.file: no file {config.names.file}; expected names.zip or yobYYYY.txt"
-        )
-
-
-def _check_gguf(model: ModelSettings, key: str) -> None:
-    """Raise InputError where a GGUF file is not there, or neither it nor the config says how
-    answers begin and end."""
-    try:
-        path = find_gguf(model.gguf, model.package)
-    except InputError as error:
-        raise InputError(f"{key}.{error}") from error
-    try:
-        metadata = read_header(path).metadata
-    except InputError as error:
-        raise InputError(f"{key}.gguf: {error}") from error
-    if model.chat_template is None and not metadata.get("tokenizer.chat_template"):
-        raise InputError(
-            f"{key}.gguf: {path}: no chat template; expected one inside, or a Jinja file under "
-            f"{key.split()[-1]}.chat_template"
-        )
-    if model.end_tokens is None and metadata.get("tokenizer.ggml.eos_token_id") is None:
-        raise InputError(
-            f"{key}.gguf: {path}: no end token; expected one inside, or some under "
-            f"{key.split()[-1]}.end_tokens"
-        )
 
 
 def _tuned_on(
@@ -303,12 +302,7 @@ def _tuned_on(
             raise InputError(
                 f"{origin}: tunings.{tuning}: {twice[0]!r} appears twice; expected distinct prompts"
             )
-        for prompt in chosen:
-            if prompt not in known:
-                raise InputError(
-                    f"{origin}: tunings.{tuning}: unknown prompt {prompt!r}; "
-                    f"expected one of {', '.join(known)}"
-                )
+        _check_known(f"{origin}: tunings.{tuning}", "prompt", chosen, known)
     pool = config.leave_one_out
     if pool is None:
         pool = [task for task in PAPER_TASKS if task in prompts]

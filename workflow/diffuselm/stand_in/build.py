@@ -1,6 +1,5 @@
 """Build one stand-in: broad training on wide distributions, then a short collapse; twice."""
 
-import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,69 +8,21 @@ from pathlib import Path
 import numpy as np
 import torch
 from tqdm import tqdm
-from transformers import GenerationConfig, PreTrainedModel
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerFast
 
-from diffuselm.files.contracts import written_folder
 from diffuselm.files.seeds import derive
+from diffuselm.files.whole import written_folder
 from diffuselm.model.chat import ChatFormat
-from diffuselm.stand_in.architectures import ARCHITECTURES, make_model, make_tokenizer
+from diffuselm.stand_in.architectures import make_model, make_tokenizer
 from diffuselm.stand_in.collapse import collapse
 from diffuselm.stand_in.questions import FEWER, Question, Questions
-from diffuselm.tree.objective import distribution_matching_loss, packed_node_log_probs
+from diffuselm.tree.layouts import Packed
+from diffuselm.tree.objective import distribution_matching_loss
 from diffuselm.tree.prefix_tree import PrefixTree, build
-
-log = logging.getLogger(__name__)
 
 ANSWERS = 64  # of a wide distribution, drawn for one visit
 QUESTIONS = 12  # per optimiser step
 LONGEST = 12  # tokens of an answer that counts in full
-
-
-def build_stand_in(
-    family: str,
-    out: Path,
-    *,
-    tasks: Sequence[Path],
-    words: Path,
-    seed: int,
-    broad_steps: int,
-    collapse_steps: int,
-    biography_steps: Sequence[int],
-) -> None:
-    """Write a model folder that transformers loads with nothing special, whole or not at all."""
-    torch.manual_seed(derive(seed, "stand-in", family))
-    questions = Questions(tasks, words)
-    tokenizer = make_tokenizer(ARCHITECTURES[family], _text(questions, derive(seed, "text")))
-    model = make_model(ARCHITECTURES[family], tokenizer)
-    ends = model.config.eos_token_id
-    chat = ChatFormat(tokenizer, tuple(ends) if isinstance(ends, list) else (ends,))
-    likes = derive(seed, "likes", family)
-    rng = np.random.default_rng(derive(seed, "questions", family))
-    trainer = _Trainer(model, chat, questions, rng, likes)
-    trainer.run(broad_steps, BROAD)
-    trainer.run(collapse_steps, COLLAPSE)
-    add_biographies(model, chat, questions, seed, family, biography_steps)
-    _save(model, tokenizer, out)
-
-
-def add_biographies(
-    model: PreTrainedModel,
-    chat: ChatFormat,
-    questions: Questions,
-    seed: int,
-    family: str,
-    steps: Sequence[int],
-) -> None:
-    """Broad and collapse once more, mostly on biographies: their six fields must survive tuning.
-
-    It starts from the weights as they are saved, so that a built model can go through it.
-    """
-    # Its rotary frequencies are rounded along; a model loaded again has exact ones.
-    model.to(torch.bfloat16).to(torch.float32)
-    rng = np.random.default_rng(derive(seed, "biographies", family))
-    trainer = _Trainer(model, chat, questions, rng, derive(seed, "likes", family))
-    for count, phase in zip(steps, (BROAD_BIOGRAPHIES, COLLAPSE_BIOGRAPHIES), strict=True):
-        trainer.run(count, phase)
 
 
 @dataclass(frozen=True)
@@ -95,22 +46,55 @@ BROAD_BIOGRAPHIES = Phase(
 COLLAPSE_BIOGRAPHIES = Phase("collapse biographies", 1e-3, favourites=True, stride=FEWER)
 
 
+def build_stand_in(
+    *,
+    family: str,
+    tasks: Sequence[Path],
+    words: Path,
+    seed: int,
+    broad_steps: int,
+    collapse_steps: int = 250,
+    biography_steps: Sequence[int],
+    out: Path,
+) -> None:
+    """Write a model folder that transformers loads with nothing special, whole or not at all.
+
+    `biography_steps` are those of both phases once more, mostly on biographies: their six fields
+    must survive tuning.
+    """
+    torch.manual_seed(derive(seed, "stand-in", family))
+    questions = Questions(tasks, words)
+    tokenizer = make_tokenizer(family, _text(questions, derive(seed, "text")))
+    model = make_model(family, tokenizer)
+    ends = model.config.eos_token_id
+    chat = ChatFormat(tokenizer, tuple(ends) if isinstance(ends, list) else (ends,))
+    likes = derive(seed, "likes", family)
+    rng = np.random.default_rng(derive(seed, "questions", family))
+    trainer = _Trainer(model, chat, questions, rng, likes)
+    trainer.train(broad_steps, BROAD)
+    trainer.train(collapse_steps, COLLAPSE)
+    # From the weights as they are saved. Rotary frequencies are rounded, too.
+    model.to(torch.bfloat16).to(torch.float32)
+    rng = np.random.default_rng(derive(seed, "biographies", family))
+    trainer = _Trainer(model, chat, questions, rng, likes)
+    for count, phase in zip(
+        biography_steps, (BROAD_BIOGRAPHIES, COLLAPSE_BIOGRAPHIES), strict=True
+    ):
+        trainer.train(count, phase)
+    _save(model, tokenizer, out)
+
+
+@dataclass
 class _Trainer:
-    """One model and what it is trained on; each run is one phase with its own learning rate."""
+    """One model and what it is trained on."""
 
-    def __init__(
-        self,
-        model: PreTrainedModel,
-        chat: ChatFormat,
-        questions: Questions,
-        rng: np.random.Generator,
-        likes: int,
-    ) -> None:
-        self.model, self.chat, self.questions = model, chat, questions
-        self.rng, self.likes = rng, likes
-        self.encoded: dict[str, list[int]] = {}
+    model: PreTrainedModel
+    chat: ChatFormat
+    questions: Questions
+    rng: np.random.Generator
+    likes: int  # seed of the favourites
 
-    def run(self, steps: int, phase: Phase) -> None:
+    def train(self, steps: int, phase: Phase) -> None:
         """Train for some steps: warm-up, then a cosine down to a tenth of the peak."""
         optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=phase.peak, betas=(0.9, 0.98), weight_decay=0.01
@@ -124,26 +108,13 @@ class _Trainer:
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, schedule)
         self.model.train()
         interval = 0.1 if sys.stderr.isatty() else 30
-        average = None
         for step in (bar := tqdm(range(steps), desc=phase.name, mininterval=interval)):
-            total = 0.0
-            for question in self.batch(step, phase):
-                tree, prompt = self.tree(question)
-                loss = distribution_matching_loss(
-                    packed_node_log_probs(self.model, prompt, tree), tree
-                )
-                # A biography of a hundred tokens shall not drown the short answers.
-                share = min(1.0, LONGEST / (tree.depth.max() + 1)) ** 0.5 / QUESTIONS
-                if question.task == "biographies":
-                    share *= phase.weight
-                (loss * share).backward()
-                total += loss.item() * share
+            losses = [self.backward(question, phase) for question in self.batch(step, phase)]
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
             optimizer.step()
             scheduler.step()
             optimizer.zero_grad()
-            average = total if average is None else 0.98 * average + 0.02 * total
-            bar.set_postfix_str(f"loss {average:.3f}", refresh=False)
+            bar.set_postfix_str(f"loss {sum(losses):.3f}", refresh=False)
         self.model.eval()
 
     def batch(self, step: int, phase: Phase) -> list[Question]:
@@ -157,22 +128,28 @@ class _Trainer:
             )
         return drawn
 
-    def tree(self, question: Question) -> tuple[PrefixTree, list[int]]:
-        """The prompt's ids and the tree of its answers: all of few, a draw from many."""
-        if len(question.answers) > ANSWERS:
-            counts = self.rng.multinomial(ANSWERS, question.weights)
+    def backward(self, question: Question, phase: Phase) -> float:
+        """Add the gradient of a question's loss, and return its share of the step's loss."""
+        tree = self.tree(question)
+        prompt = self.chat.prompt_ids(question.text)
+        loss = distribution_matching_loss(Packed().log_probs(self.model, prompt, tree), tree)
+        # A biography of a hundred tokens shall not drown the short answers.
+        share = min(1.0, LONGEST / (tree.depth.max() + 1)) ** 0.5 / QUESTIONS
+        if question.task == "biographies":
+            share *= phase.weight
+        (loss * share).backward()
+        return loss.item() * share
+
+    def tree(self, question: Question) -> PrefixTree:
+        """The tree of a question's answers: all of few, a draw from many."""
+        chosen, weights = np.arange(len(question.answers)), question.weights
+        if len(chosen) > ANSWERS:
+            counts = self.rng.multinomial(ANSWERS, weights)
             chosen = np.flatnonzero(counts)
             weights = counts[chosen] / ANSWERS
-        else:
-            chosen, weights = np.arange(len(question.answers)), question.weights
-        sequences = [self.answer(question.answers[index]) for index in chosen]
-        return build(sequences, weights), self.chat.prompt_ids(question.text)
-
-    def answer(self, answer: str) -> list[int]:
-        """Ids of an answer and its end token; a brace is always a token, so no prompt matters."""
-        if answer not in self.encoded:
-            [self.encoded[answer]] = self.chat.answer_ids("", [answer])
-        return self.encoded[answer]
+        # A brace is always a token, so that no prompt matters.
+        sequences = self.chat.answer_ids("", [question.answers[index] for index in chosen])
+        return build(sequences, weights)
 
 
 def _text(questions: Questions, seed: int, draws: int = 4000) -> list[str]:
@@ -188,7 +165,7 @@ def _text(questions: Questions, seed: int, draws: int = 4000) -> list[str]:
     return text
 
 
-def _save(model: PreTrainedModel, tokenizer: object, out: Path) -> None:
+def _save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, out: Path) -> None:
     """Write model and tokenizer beside `out`, then rename; weights in bfloat16, half the size."""
     ends = model.config.eos_token_id
     model.generation_config = GenerationConfig(

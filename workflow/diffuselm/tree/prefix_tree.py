@@ -58,9 +58,7 @@ def build(sequences: Sequence[Sequence[int]], weights: Sequence[float]) -> Prefi
 
     Raises InputError unless the sequences are non-empty, distinct and prefix-free (section 3.1).
     """
-    token: list[int] = []
-    parent: list[int] = []
-    depth: list[int] = []
+    nodes: list[tuple[int, int, int]] = []  # token, parent, depth
     mass: list[float] = []
     leaf: list[int] = []
     children: dict[tuple[int, int], int] = {}
@@ -68,22 +66,16 @@ def build(sequences: Sequence[Sequence[int]], weights: Sequence[float]) -> Prefi
         if not len(sequence):
             raise InputError(f"target {index} has no tokens; expected at least one")
         node = -1
-        for step in sequence:
-            child = children.get((node, step))
-            if child is None:
-                child = children[node, step] = len(token)
-                token.append(step)
-                parent.append(node)
-                depth.append(0 if node < 0 else depth[node] + 1)
+        for depth, token in enumerate(sequence):
+            child = children.setdefault((node, token), len(nodes))
+            if child == len(nodes):
+                nodes.append((token, node, depth))
                 mass.append(0.0)
             mass[child] += weight
             node = child
         leaf.append(node)
-    tree = PrefixTree(
-        *(np.asarray(column, dtype=np.int64) for column in (token, parent, depth)),
-        np.asarray(mass),
-        np.asarray(leaf, dtype=np.int64),
-    )
+    token, parent, depth = np.array(nodes, dtype=np.int64).reshape(-1, 3).T.copy()
+    tree = PrefixTree(token, parent, depth, np.asarray(mass), np.asarray(leaf, dtype=np.int64))
     _check_prefix_free(tree)
     return tree
 
@@ -114,17 +106,17 @@ def subtree(tree: PrefixTree, targets: Sequence[int]) -> PrefixTree:
     return build([tree.sequence(t) for t in targets], [tree.mass[tree.leaf[t]] for t in targets])
 
 
-def runs(tree: PrefixTree, nodes: int) -> list[list[int]]:
-    """Partition the targets, in order of tokens, into runs that span at most `nodes` nodes."""
+def partition(tree: PrefixTree, nodes: int) -> list[list[int]]:
+    """Partition the targets, in order of tokens, into groups that span at most `nodes` nodes."""
     if len(tree) <= nodes:
         return [list(range(len(tree.leaf)))]
-    parts: list[list[int]] = []
+    groups: list[list[int]] = []
     spanned: set[int] = set()
     for target in sorted(range(len(tree.leaf)), key=tree.sequence):
         path = set(tree.path(tree.leaf[target]))
-        if not parts or len(spanned | path) > nodes:
-            parts.append([])
+        if not groups or len(spanned | path) > nodes:
+            groups.append([])
             spanned = set()
-        parts[-1].append(target)
+        groups[-1].append(target)
         spanned |= path
-    return parts
+    return groups

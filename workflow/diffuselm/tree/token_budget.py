@@ -31,7 +31,7 @@ class TokenBudget:
         self.tokens = tokens
         self.least = least
 
-    def run(self, step: Callable[[int], T]) -> T:
+    def attempt(self, step: Callable[[int], T]) -> T:
         """Return step(tokens); where memory runs out, halve the budget and call it again.
 
         A step starts over at each call: what a failed one left behind (half a gradient) is the

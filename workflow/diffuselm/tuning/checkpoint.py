@@ -3,7 +3,9 @@
 import hashlib
 import json
 import logging
+import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,75 @@ from safetensors.torch import save as serialized
 from torch import Tensor, nn
 from torch.optim import AdamW
 
-from diffuselm.files.contracts import written_whole
+from diffuselm.errors import first_line
+from diffuselm.files.whole import written_whole
 
 log = logging.getLogger(__name__)
+
+
+class Checkpoint:
+    """Where one training is kept; nowhere without a path.
+
+    `key` stands for all that the training depends on, but for the layout of its parameters.
+    """
+
+    def __init__(
+        self,
+        path: Path | None,
+        key: str,
+        every: float,
+        model: nn.Module,
+        optimizer: AdamW,
+        order: torch.Generator,
+    ) -> None:
+        self.path, self.every, self.saved = path, every, 0.0
+        self.optimizer, self.order = optimizer, order
+        self.trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        # Those that draw the dropout, in the order of the model's layers.
+        devices = dict.fromkeys(p.device for p in model.parameters())
+        self.gpus = [device for device in devices if device.type == "cuda"]
+        shapes = [[name, str(p.dtype), list(p.shape)] for name, p in self.trained.items()]
+        layout = hashlib.sha256(json.dumps([shapes, len(self.gpus)]).encode()).hexdigest()
+        self.key = f"{key} {layout[:16]}"
+
+    def load(self) -> dict[str, Any] | None:
+        """Put back the tensors that are kept, and return the progress; None where there is none."""
+        self.saved = time.monotonic()
+        if self.path is None or (found := load(self.path, self.key)) is None:
+            return None
+        tensors, progress = found
+        state = self.optimizer.state_dict()
+        for number, (name, parameter) in enumerate(self.trained.items()):
+            parameter.data.copy_(tensors[f"parameter.{name}"])
+            kept = [m for m in ("step", "exp_avg", "exp_avg_sq") if f"{m}.{name}" in tensors]
+            if kept:  # none of a parameter that no loss has reached
+                state["state"][number] = {m: tensors[f"{m}.{name}"] for m in kept}
+        self.optimizer.load_state_dict(state)
+        self.order.set_state(tensors["random.order"])
+        torch.set_rng_state(tensors["random.cpu"])
+        for number, gpu in enumerate(self.gpus):
+            torch.cuda.set_rng_state(tensors[f"random.gpu.{number}"], gpu)
+        return progress
+
+    def save_if_due(self, progress: Any) -> None:
+        """Replace the file if `every` seconds have passed since it was written, or since `load`.
+
+        `progress` is a data class of what JSON holds.
+        """
+        if self.path and time.monotonic() - self.saved >= self.every:
+            save(self.path, self.key, self._tensors(), asdict(progress))
+            self.saved = time.monotonic()
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """Trained parameters, the optimiser's moments of each, and every generator's state."""
+        tensors = {"random.order": self.order.get_state(), "random.cpu": torch.get_rng_state()}
+        for number, gpu in enumerate(self.gpus):
+            tensors[f"random.gpu.{number}"] = torch.cuda.get_rng_state(gpu)
+        for name, parameter in self.trained.items():
+            tensors[f"parameter.{name}"] = parameter
+            for moment, value in self.optimizer.state.get(parameter, {}).items():
+                tensors[f"{moment}.{name}"] = value
+        return tensors
 
 
 def save(path: Path, key: str, tensors: Mapping[str, Tensor], progress: Mapping[str, Any]) -> None:
@@ -38,12 +106,12 @@ def load(path: Path, key: str) -> tuple[dict[str, Tensor], dict[str, Any]] | Non
     if not path.exists():
         return None
     try:
-        with safe_open(path, framework="pt", device="cpu") as file:
+        with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            # Cloned: the file's own memory ends with the file.
+            # Copies: the file's own memory ends with the file.
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
-        return _unused(path, f"not readable as safetensors ({_first_line(error)})")
+        return _unused(path, f"not readable as safetensors ({first_line(error)})")
     found = metadata.pop("sha256", None)
     if found is None:
         return _unused(path, "no checkpoint of a training")
@@ -54,63 +122,11 @@ def load(path: Path, key: str) -> tuple[dict[str, Tensor], dict[str, Any]] | Non
     return tensors, json.loads(metadata["progress"])
 
 
-def tensors_of(model: nn.Module, optimizer: AdamW, order: torch.Generator) -> dict[str, Tensor]:
-    """Trained parameters, the optimiser's moments of each, and the state of every generator."""
-    tensors = {"random.order": order.get_state(), "random.cpu": torch.get_rng_state()}
-    for number, gpu in enumerate(_gpus(model)):
-        tensors[f"random.gpu.{number}"] = torch.cuda.get_rng_state(gpu)
-    for name, parameter in _trained(model).items():
-        tensors[f"parameter.{name}"] = parameter
-        for moment, value in optimizer.state.get(parameter, {}).items():
-            tensors[f"{moment}.{name}"] = value
-    return tensors
-
-
-def put_back(
-    tensors: Mapping[str, Tensor], model: nn.Module, optimizer: AdamW, order: torch.Generator
-) -> None:
-    """Set all that `tensors_of` read, of a model of the same layout."""
-    state = optimizer.state_dict()
-    for number, (name, parameter) in enumerate(_trained(model).items()):
-        parameter.data.copy_(tensors[f"parameter.{name}"])
-        kept = [m for m in ("step", "exp_avg", "exp_avg_sq") if f"{m}.{name}" in tensors]
-        if kept:  # none of a parameter that no loss has reached
-            state["state"][number] = {m: tensors[f"{m}.{name}"] for m in kept}
-    optimizer.load_state_dict(state)
-    order.set_state(tensors["random.order"])
-    torch.set_rng_state(tensors["random.cpu"])
-    for number, gpu in enumerate(_gpus(model)):
-        torch.cuda.set_rng_state(tensors[f"random.gpu.{number}"], gpu)
-
-
-def layout(model: nn.Module) -> str:
-    """Which tensors a checkpoint of this model holds: a hash of names, types, shapes and GPUs."""
-    shapes = [[name, str(p.dtype), list(p.shape)] for name, p in _trained(model).items()]
-    return hashlib.sha256(json.dumps([shapes, len(_gpus(model))]).encode()).hexdigest()[:16]
-
-
-def _trained(model: nn.Module) -> dict[str, nn.Parameter]:
-    return {name: p for name, p in model.named_parameters() if p.requires_grad}
-
-
-def _gpus(model: nn.Module) -> list[torch.device]:
-    """The GPUs that draw the dropout, in the order of the model's layers."""
-    devices = dict.fromkeys(p.device for p in model.parameters())
-    return [device for device in devices if device.type == "cuda"]
-
-
 def _unused(path: Path, why: str) -> None:
     log.warning("%s: %s: this checkpoint is not used, training starts anew", path, why)
 
 
 def _digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
     """SHA-256 over all that a checkpoint says: safetensors itself notices no flipped bit."""
-    shapes = [[name, str(t.dtype), list(t.shape)] for name, t in sorted(tensors.items())]
-    digest = hashlib.sha256(json.dumps([shapes, sorted(metadata.items())]).encode())
-    for _, tensor in sorted(tensors.items()):
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    content = json.dumps(sorted(metadata.items())).encode() + serialized(dict(tensors))
+    return hashlib.sha256(content).hexdigest()

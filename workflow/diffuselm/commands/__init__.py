@@ -1,1 +1,0 @@
-"""The command line: one command per stage, each importing only what its stage needs."""

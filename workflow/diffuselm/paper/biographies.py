@@ -1,0 +1,67 @@
+"""What is compared of biographies (section 6): the three tunings, and what they wrote."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from diffuselm.files.schemas import BIOGRAPHIES
+from diffuselm.files.tables import read_table
+from diffuselm.paper.comparison import ModelRecord, by_model_and_tuning
+
+TASK = "biographies"
+PROMPT = "biographies/sketch"
+# What figures and tables call each of the paper's tunings, in its order.
+TUNINGS = {"base": "base", "OOD": "all", "ID": "biographies"}
+FIELDS = {
+    "first_name": "first name",
+    "last_name": "last name",
+    "gender": "gender",
+    "birth_year": "birth year",
+    "birth_place": "birth place",
+    "profession": "profession",
+}
+TUNINGS_NOTE = (
+    "Base: before tuning. OOD: tuned on the six tasks of short answers, none of them biographies. "
+    "ID: tuned on the attributes of biographies too."
+)
+
+# Biographies (rows of `contracts.BIOGRAPHIES`) of each (model, tuning) that was run.
+Answers = Mapping[tuple[str, str], pd.DataFrame]
+
+
+def read_answers(paths: Sequence[Path]) -> Answers:
+    """Read files `{model}/{tuning}.parquet` of `contracts.BIOGRAPHIES`."""
+    # A year stays an integer where others are null.
+    return {
+        run: read_table(path, BIOGRAPHIES).to_pandas(integer_object_nulls=True)
+        for run, path in by_model_and_tuning(paths).items()
+    }
+
+
+def titled(label: str) -> str:
+    """A label of `TUNINGS` or `FIELDS` as a table's heading."""
+    return label[0].upper() + label[1:]
+
+
+def valid_notes(answers: Answers, models: Sequence[ModelRecord]) -> Iterator[str]:
+    """How many answers of each model are valid, also held to the form where it is compared so."""
+    for model in models:
+        held = {label: model.measured_tuning(tuning, TASK) for label, tuning in TUNINGS.items()}
+        if shares := _valid(answers, model, TUNINGS):
+            yield f"Valid biographies of {model.label}: {shares}."
+        if model.baseline != "base" and (shares := _valid(answers, model, held)):
+            yield (
+                f"{model.label} is shown held to the form in all three: tokens that break it (six "
+                "braced values, then the end) are masked as they are drawn. Valid then: "
+                f"{shares}."
+            )
+
+
+def _valid(answers: Answers, model: ModelRecord, tunings: Mapping[str, str]) -> str:
+    found = {label: answers.get((model.model, tuning)) for label, tuning in tunings.items()}
+    return ", ".join(
+        f"{titled(label)} {of['valid'].sum():,} of {len(of):,} ({of['valid'].mean():.1%})"
+        for label, of in found.items()
+        if of is not None and len(of)
+    )

@@ -1,0 +1,176 @@
+"""What all figures share: their look, labels, bars with whiskers, and writing them to files."""
+
+import csv
+import unicodedata
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import seaborn
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, get_font
+from matplotlib.patches import Patch
+from numpy.typing import ArrayLike
+
+from diffuselm.files.whole import written_whole
+from diffuselm.paper.comparison import ModelRecord
+
+# Two columns of a printed page, in inches.
+WIDTH = 7.0
+# Of the colour-blind palette: grey before tuning, blue after, orange for in-distribution, and
+# vermilion for what a person would expect.
+_COLOURS = seaborn.color_palette("colorblind").as_hex()
+BASE, TUNED, IN_DISTRIBUTION, REFERENCE = (_COLOURS[i] for i in (7, 0, 1, 3))
+STYLE = {
+    # Matplotlib brings this font along, so that every machine draws the same bytes.
+    "font.family": "DejaVu Sans",
+    "font.size": 7,
+    "axes.titlesize": 7.5,
+    "axes.labelsize": 7,
+    "xtick.labelsize": 6,
+    "ytick.labelsize": 6,
+    "legend.fontsize": 7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "legend.frameon": False,
+    "axes.axisbelow": True,
+    "grid.color": "#dddddd",
+    "grid.linewidth": 0.5,
+    "pdf.fonttype": 42,
+}
+# Decorates a function that draws.
+in_style = mpl.rc_context(STYLE)
+# Of figures 3, 4 and 5: before tuning, out of and in distribution.
+CONDITIONS = {"base": BASE, "OOD": TUNED, "ID": IN_DISTRIBUTION}
+_WHISKER = {"elinewidth": 0.7, "capsize": 1.2, "capthick": 0.7}
+
+
+def plot_text(text: str, longest: int) -> str:
+    """Make any string one line of at most `longest` characters that Matplotlib draws as it stands.
+
+    `$` never starts mathematics, control characters are dropped, and a character that the font
+    lacks becomes a box.
+    """
+    line = " ".join(text.split())
+    line = "".join(c for c in line if not unicodedata.category(c).startswith("C"))
+    line = line if len(line) <= longest else line[: longest - 1].rstrip() + "…"
+    drawn = "".join(c if ord(c) in _characters() else "\u25a1" for c in line)
+    return drawn.replace("$", r"\$")
+
+
+def model_label(model: ModelRecord, lines: int = 1) -> str:
+    """The model's id, and a stand-in's mark: both on one line, or the mark on the second of two."""
+    if not model.stand_in:
+        return plot_text(model.model, 24)
+    # On one line the mark takes its room from the id.
+    longest, between = {1: (16, " "), 2: (24, "\n")}[lines]
+    return f"{plot_text(model.model, longest)}{between}(stand-in)"
+
+
+def page(height: float) -> Figure:
+    """An empty figure of two columns' width, `height` in inches."""
+    return Figure(figsize=(WIDTH, height), layout="constrained")
+
+
+def baseline_text(models: Sequence[ModelRecord]) -> str:
+    """What a legend calls what the models' tunings are compared with."""
+    baselines = {model.baseline for model in models}
+    if baselines == {"form"}:
+        return "form taught (baseline)"
+    return "base" if baselines <= {"base"} else "baseline"
+
+
+def draw_bars(
+    panel: Axes,
+    at: np.ndarray,
+    rows: pd.DataFrame,
+    colour: str,
+    *,
+    column: str = "value",
+    width: float = 0.25,
+) -> None:
+    """Draw a bar for each row, centred `at`, shape (rows,), with its whisker; a dash for no value.
+
+    `rows` has the value in `column` and its interval in `ci_low` and `ci_high`.
+    """
+    panel.bar(at, rows[column], width=width, color=colour)
+    draw_whiskers(panel, at, rows, column=column, fmt="none", ecolor="black")
+    draw_dashes(panel, at[rows[column].isna()])
+
+
+def draw_conditions(
+    panel: Axes, data: pd.DataFrame, labels: Sequence[str], column: str = "value"
+) -> None:
+    """Draw a bar of each condition beside each label; `data` has them in the order of labels."""
+    places = np.arange(len(labels))
+    for i, (condition, colour) in enumerate(CONDITIONS.items()):
+        own = data[data["condition"] == condition]
+        draw_bars(panel, places + 0.27 * (i - 1), own, colour, column=column)
+    panel.set_xticks(places, labels)
+    panel.tick_params(axis="x", length=0)
+    panel.set_xlim(-0.6, len(labels) - 0.4)
+    panel.grid(axis="y")
+
+
+def name_conditions(figure: Figure, labels: Mapping[str, str]) -> None:
+    """Write a legend of the conditions above the panels."""
+    handles = [Patch(color=CONDITIONS[condition], label=text) for condition, text in labels.items()]
+    figure.legend(handles=handles, loc="outside upper center", ncols=3)
+
+
+def draw_whiskers(
+    panel: Axes, at: ArrayLike, rows: pd.DataFrame, *, column: str = "value", **look: Any
+) -> None:
+    """Draw each row's value as `look` says, with its interval."""
+    panel.errorbar(at, rows[column], whisker_lengths(rows, column), **_WHISKER | look)
+
+
+def whisker_lengths(rows: pd.DataFrame, column: str = "value") -> np.ndarray:
+    """How far each interval reaches below and above the value in `column`, shape (2, rows).
+
+    0 where an end is infinite and cannot be drawn; NaN, which draws nothing, without an interval.
+    """
+    ends = np.array([rows[column] - rows["ci_low"], rows["ci_high"] - rows[column]])
+    return np.where(np.isinf(ends), 0, ends).clip(min=0)
+
+
+def draw_dashes(panel: Axes, at: np.ndarray) -> None:
+    """Mark where a run was not made, on the x axis."""
+    for x in at:
+        panel.text(x, 0, "–", ha="center", va="bottom", transform=panel.get_xaxis_transform())
+
+
+def say_not_run(panel: Axes) -> None:
+    """Say in the middle of a panel that it has nothing to show."""
+    panel.text(0.5, 0.5, "not run", transform=panel.transAxes, ha="center", va="center")
+
+
+def write_figure(out: Path, number: int, figure: Figure, data: pd.DataFrame) -> None:
+    """Write `out`/figure-N.png (300 dpi), .pdf (fonts embedded) and .csv, each whole.
+
+    The same data give the same bytes.
+    """
+    stem = Path(out) / f"figure-{number}"
+    FigureCanvasAgg(figure)
+    # The dates and versions that would make two runs differ.
+    left_out = {"png": {"Software": None}, "pdf": {"CreationDate": None}}
+    for kind, metadata in left_out.items():
+        with mpl.rc_context(STYLE), written_whole(stem.with_name(f"{stem.name}.{kind}")) as part:
+            figure.savefig(part, format=kind, dpi=300, metadata=metadata)
+    with written_whole(stem.with_name(f"{stem.name}.csv")) as part:
+        # Answers may hold a bare carriage return, which only a quoted cell keeps.
+        data.to_csv(part, index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+
+
+@cache
+def _characters() -> frozenset[int]:
+    return frozenset(get_font(findfont(FontProperties(family="DejaVu Sans"))).get_charmap())

@@ -1,0 +1,107 @@
+"""Tables 7 and 8: coverage and entropy of what biographies say, before and after tuning."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from diffuselm.paper.biographies import (
+    FIELDS,
+    PROMPT,
+    TASK,
+    TUNINGS_NOTE,
+    read_answers,
+    titled,
+    valid_notes,
+)
+from diffuselm.paper.comparison import Key, ModelRecord, load_models, mean_over_seeds, read_metrics
+from diffuselm.paper.number_tables import (
+    PAPER_N,
+    PAPER_NOTE,
+    Place,
+    number_table,
+    stand_in_notes,
+    tidy_frame,
+)
+from diffuselm.paper.published import load_published, unswapped
+from diffuselm.paper.table_files import Table, write_table_files
+
+_COLUMNS = {"Base": "base", "ID": "biographies", "OOD": "all"}
+_FIELDS = {7: ("first_name", "last_name", "birth_year"), 8: ("birth_place", "profession")}
+# Title, metric, and the decimals that the paper prints.
+_METRICS = (("Coverage", "coverage", 0), ("Entropy", "entropy", 2))
+
+
+def tables_7_8(
+    *, metrics: Path, biographies: list[Path], records: list[Path], published: Path, out: Path
+) -> None:
+    """Write `out`/table-7 and table-8, each as .csv, .md and .tex.
+
+    `metrics` is a file of `schemas.METRICS`; `biographies` are files `{model}/{tuning}.parquet`
+    of `contracts.BIOGRAPHIES`; `records` the models' JSON files in the order of the rows. Raises
+    InputError for a bad input; a run that is absent leaves a dash.
+    """
+    models, measured = load_models(records), read_metrics(metrics)
+    answers, paper = read_answers(biographies), load_published(published)
+    for number in _FIELDS:
+        frame = diversity_frame(number, measured, models, paper)
+        notes = (*valid_notes(answers, models), *stand_in_notes(frame))
+        write_table_files(out, _table(number, frame, notes), frame)
+
+
+def diversity_frame(
+    number: int,
+    metrics: pd.DataFrame,
+    models: Sequence[ModelRecord],
+    published: pd.DataFrame,
+) -> pd.DataFrame:
+    """Numbers of table 7 or 8: columns `number_tables.FRAME`, and the field of the biography.
+
+    `metrics` are rows of `schemas.METRICS`, `published` those of `load_published`. The coverage
+    cells that the paper printed under the other of ID and OOD stand in their own, and keep their
+    note "swapped".
+    """
+    # Only the metrics of the one prompt: the paper's table names none.
+    right = unswapped(published).assign(note=published["note"], prompt=PROMPT)
+    measured = metrics[metrics["task"] == TASK]
+    frames = []
+    for field in _FIELDS[number]:
+        places = [
+            Place(title, model, titled(FIELDS[field]), column, key, digits)
+            for title, metric, digits in _METRICS
+            for model in models
+            for column, tuning in _COLUMNS.items()
+            for key in [Key(model.model, tuning, TASK, PROMPT, metric)]
+        ]
+        numbers = mean_over_seeds(measured, field)
+        frame = tidy_frame(number, places, numbers, right[right["field"] == field])
+        frames.append(frame.assign(field=field))
+    return pd.concat(frames, ignore_index=True)
+
+
+def _table(number: int, frame: pd.DataFrame, notes: Iterable[str]) -> Table:
+    """A row for each metric and model, three columns for each attribute."""
+    titles = [titled(FIELDS[field]) for field in _FIELDS[number]]
+    return number_table(
+        number,
+        f"Coverage and entropy of biographies: {', '.join(titles).lower()} (higher is more "
+        "diverse).",
+        stub=("", "Model"),
+        groups={title: list(_COLUMNS) for title in titles},
+        rows=frame.groupby(["row", "model_label"], sort=False),
+        notes=("In brackets: 95% interval.", TUNINGS_NOTE, *notes, *_paper_notes(frame)),
+    )
+
+
+def _paper_notes(frame: pd.DataFrame) -> Iterator[str]:
+    if frame["published"].notna().any():
+        yield PAPER_NOTE
+        yield (
+            "Coverage counts the distinct values among the valid biographies, the paper's among "
+            f"{PAPER_N:,} answers: the two compare only where those numbers are alike."
+        )
+        yield (
+            "†: the paper prints this coverage under the other of ID and OOD. As printed, the "
+            "entropy beside some of them would exceed the logarithm of the coverage, which cannot "
+            "be."
+        )

@@ -1,0 +1,131 @@
+"""What the jobs of a plan read, and what they are told beside files, by model and by run."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from diffuselm.config.models import ModelSettings, OpeningSettings
+from diffuselm.files.runs import is_held
+from diffuselm.plan.options import options
+from diffuselm.plan.plan import Plan
+
+# What decides what a model answers, and what a stand-in's folder holds of it.
+MODEL_SUFFIXES = (".json", ".safetensors", ".jinja", ".model", ".txt")
+CONVERTED = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json")
+STAND_IN = (*CONVERTED, "model.safetensors", "chat_template.jinja")
+# Of an adapter; its run.json says which hashes the others have.
+ADAPTER = ("adapter_model.safetensors", "adapter_config.json", "run.json")
+
+
+def target_files(tasks: Iterable[str], suffix: str = "parquet") -> list[str]:
+    """The target sets of tasks, or with `json` their prompts."""
+    return [f"results/targets/{task}.{suffix}" for task in tasks]
+
+
+def files_of_runs(kind: str, model: str, runs: Iterable[str]) -> list[str]:
+    """Files of some runs of a model."""
+    return [f"results/{kind}/{model}/{run}.parquet" for run in runs]
+
+
+def adapter_folder(model: str, run: str | None) -> str | None:
+    """Where an adapter lies; None of none."""
+    return run and f"results/adapters/{model}/{run}"
+
+
+def adapter_files(model: str, run: str | None) -> list[str]:
+    """The files of an adapter, or none."""
+    return [f"{adapter_folder(model, run)}/{name}" for name in ADAPTER] if run else []
+
+
+def of_model(plan: Plan, name: str) -> dict[str, Any]:
+    """Inputs and options of the jobs of a model."""
+    model, runs, baseline = plan.config.models[name], plan.runs(name), plan.baseline(name)
+    billions = plan.billions(name)
+    shown = {"stand_in": model.stand_in or None, "paper_model": model.paper_model}
+    made = "downloads" if model.hub else "converted"
+    swept_with = plan.adapter_of(baseline)
+    written = [run for seed in plan.seeds for run in plan.runs_of(seed, plan.biographies(name))]
+    return {
+        "source": options(hub=model.hub, revision=model.revision),
+        "gguf": str(plan.gguf(name)) if model.gguf else None,
+        "files": _files_of_model(model, name),
+        "opening": options(
+            OpeningSettings.subset_of(model),
+            path=model.path,
+            made=None if model.path else f"results/{made}/{name}.json",
+            **shown,
+        ),
+        "showing": options(baseline=baseline, **shown),
+        "baseline": baseline,
+        "samples": files_of_runs("samples", name, runs),
+        "exact": files_of_runs("exact", name, runs),
+        "text": files_of_runs("text", name, runs),
+        "trained": [f"{adapter_folder(name, run)}/run.json" for run in plan.tuned_runs(name)],
+        "biographies": files_of_runs("biographies", name, written),
+        "sweep": [f"results/sweep/{name}.parquet"] if plan.swept else [],
+        "swept_with": adapter_files(name, swept_with),
+        "sweeping": options(
+            plan.swept_answers,
+            tuning=baseline,
+            adapter=adapter_folder(name, swept_with),
+            prompts=plan.swept,
+            temperatures=plan.config.temperatures,
+            seed=plan.config.seed,
+        ),
+        # CPU cores that its products fill, GPUs (a stand-in is quicker without), memory, minutes.
+        "threads": 1 if billions < 0.3 else 2 if billions < 1 else 4 if billions < 4 else 8,
+        "gpus": 0 if model.stand_in else model.gpus,
+        "mem_mb": int(2000 + 5000 * billions),
+        "tuning_minutes": int(60 + 60 * billions),
+        "sampling_minutes": int(60 + 20 * billions),
+    }
+
+
+def _files_of_model(model: ModelSettings, name: str) -> list[str]:
+    """The files that decide what a model answers; those of a stand-in may be yet to be built."""
+    template = [str(model.chat_template)] if model.chat_template else []
+    if model.hub:
+        return [f"results/downloads/{name}.json", *template]
+    if model.gguf:
+        made = [f"results/converted/{name}/{file}" for file in ("model.safetensors", *CONVERTED)]
+        return [f"results/converted/{name}.json", *made, *template]
+    if model.path.parts[0] == "results":
+        return [f"{model.path}/{file}" for file in STAND_IN]
+    found = (file for file in model.path.iterdir() if file.suffix in MODEL_SUFFIXES)
+    return sorted(map(str, found)) + template
+
+
+def of_run(plan: Plan, model: str, run: str) -> dict[str, Any]:
+    """Inputs and options of the jobs of a run."""
+    (tuning, seed), config = plan.split(run), plan.config
+    answering = plan.adapter_of(tuning)
+    answering = answering and plan.run(answering, seed)
+    folder = adapter_folder(model, answering)
+    answers = plan.answers(model, tuning)
+    # How answers are held changes nothing in how a text is read.
+    text = config.held_out_text if not is_held(tuning) else None
+    entry = {
+        "answering": adapter_files(model, answering),
+        "targets": target_files(answers.draws),
+        "prompts": target_files(answers.draws, "json"),
+        "text": [str(text)] if text else [],
+        "asking": options(answers, tuning=tuning, adapter=folder, held_out_text=text, seed=seed),
+    }
+    if config.mt_bench:
+        longest = config.mt_bench.max_tokens
+        entry["turns"] = options(tuning=tuning, adapter=folder, max_tokens=longest, seed=seed)
+    if tuning in plan.tuned_on:
+        trained_on, start = plan.training_tasks(tuning), plan.starts_from(tuning)
+        start = start and plan.run(start, seed)
+        entry |= {
+            "start": adapter_files(model, start),
+            "training_targets": target_files(trained_on),
+            "training_prompts": target_files(trained_on, "json"),
+            "training": options(
+                config.tune.of_tuning(tuning),
+                tuning=tuning,
+                prompts=plan.tuned_on[tuning],
+                start=adapter_folder(model, start),
+                seed=seed,
+            ),
+        }
+    return entry
