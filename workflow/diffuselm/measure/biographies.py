@@ -48,7 +48,7 @@ def write_biographies(*, samples: Path, out: Path) -> None:
 
 
 def dataset(samples: pd.DataFrame) -> pd.DataFrame:
-    """One row of `contracts.BIOGRAPHIES` for each of `samples`, rows of `contracts.SAMPLES`.
+    """One row of `schemas.BIOGRAPHIES` for each of `samples`, rows of `schemas.SAMPLES`.
 
     In order of prompt, seed and draw; duplicates and repeated names are those of an earlier draw
     of the same prompt and seed. An answer that is malformed has its problem and null fields.
@@ -69,7 +69,7 @@ def dataset(samples: pd.DataFrame) -> pd.DataFrame:
 
 
 def write_dataset(frame: pd.DataFrame, out: Path) -> None:
-    """Write rows of `contracts.BIOGRAPHIES` to `out` and, as JSON lines, beside it.
+    """Write rows of `schemas.BIOGRAPHIES` to `out` and, as JSON lines, beside it.
 
     The latter has one JSON object a row, in UTF-8: dates as in ISO 8601, nulls as null.
     """
@@ -86,7 +86,7 @@ def write_dataset(frame: pd.DataFrame, out: Path) -> None:
 def parse_biography(text: str, *, ended: bool) -> dict[str, str | int | date | None]:
     """Read an answer to the prompt of Table 2: six braced fields, one after another.
 
-    Returns the columns of `contracts.BIOGRAPHIES` that say what the fields are made of. Only white
+    Returns the columns of `schemas.BIOGRAPHIES` that say what the fields are made of. Only white
     space may stand around the fields. Each is brought to Unicode's NFC with single spaces, without
     quotes around it, and has a letter or digit. `ended` is False for an answer cut off at the
     limit. Names, genders, dates and places are read as the functions below say.

@@ -37,7 +37,7 @@ def measure(
 ) -> pd.DataFrame:
     """All metrics of one (model, tuning), as rows of `schemas.METRICS`.
 
-    `samples` and `exact` have the columns of the contracts of these names; `targets` are the target
+    `samples` and `exact` have the columns of the schemas of these names; `targets` are the target
     texts of each prompt whose targets are whole answers, `births` the probability of each name. One
     row per prompt and metric, then one per task and metric (prompt null): the mean over the task's
     prompts that have it, as in tables 5 and 6, its n their total. `seed` is that of the exact

@@ -26,12 +26,12 @@ TUNINGS_NOTE = (
     "ID: tuned on the attributes of biographies too."
 )
 
-# Biographies (rows of `contracts.BIOGRAPHIES`) of each (model, tuning) that was run.
+# Biographies (rows of `schemas.BIOGRAPHIES`) of each (model, tuning) that was run.
 Answers = Mapping[tuple[str, str], pd.DataFrame]
 
 
 def read_answers(paths: Sequence[Path]) -> Answers:
-    """Read files `{model}/{tuning}.parquet` of `contracts.BIOGRAPHIES`."""
+    """Read files `{model}/{tuning}.parquet` of `schemas.BIOGRAPHIES`."""
     # A year stays an integer where others are null.
     return {
         run: read_table(path, BIOGRAPHIES).to_pandas(integer_object_nulls=True)

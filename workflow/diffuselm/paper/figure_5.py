@@ -34,7 +34,7 @@ _LAND, _SEA = (np.array(to_rgba(colour)[:3]) for colour in ("#e6e6e6", "white"))
 def figure_5(*, biographies: list[Path], records: list[Path], out: Path) -> None:
     """Write `out`/figure-5.png, .pdf and .csv: birth places of 500 biographies at base, OOD and ID.
 
-    `biographies` are files `{model}/{tuning}.parquet` of `contracts.BIOGRAPHIES`, as far as they
+    `biographies` are files `{model}/{tuning}.parquet` of `schemas.BIOGRAPHIES`, as far as they
     were run; `records` the models' JSON files in the order of the rows. Needs no network. Raises
     InputError for bad inputs.
     """
