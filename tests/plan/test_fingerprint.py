@@ -27,6 +27,8 @@ FILES = {
     "tree/loss.py": LOSS,
     "tree/node.py": "def build(x):\n    return x + 3\n",
     "files/columns.py": "NAMES = ('a', 'b')\n",
+    "paper/card.py": "TEMPLATE = 'card.md.jinja'\n",
+    "paper/templates/card.md.jinja": "# {{ name }}\n",
     "stages/tune.py": "from diffuselm.tree.loss import loss\n",
 }
 
@@ -35,7 +37,7 @@ FILES = {
 def package(tmp_path, monkeypatch):
     """A small package, in place of our own."""
     for name, text in FILES.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
     monkeypatch.setattr(module, "PACKAGE", tmp_path)
     module._syntax.cache_clear()
@@ -91,6 +93,12 @@ def test_a_renamed_and_a_new_module_count(package):
     (package / "tree/more.py").write_text("A = 1\n")
     found.append(fingerprint("tree"))
     assert len(set(found)) == 3
+
+
+def test_a_template_counts_for_what_is_written_with_it(package):
+    before = fingerprint("paper")
+    after(package, "paper/templates/card.md.jinja", "#", "##")
+    assert fingerprint("paper") != before
 
 
 def test_a_single_module_can_be_named(package):
