@@ -296,8 +296,8 @@ def test_changed_code_reruns_its_stage(finished, touched):
     ("file", "old", "new"),
     [
         ("tree/sampling.py", "import copy\n", "import copy  # of a cache\n"),
-        ("tasks/persons.py", "expected", "we expected"),
-        ("model/opening.py", "expected", "we expected"),
+        ("tasks/task_files.py", "def task_name(", "NOTHING = None\n\n\ndef task_name("),
+        ("model/opening.py", "expected the model that", "found none: the model that"),
         ("files/whole.py", "os.fsync(file)", "os.fsync(file) or None"),
     ],
 )

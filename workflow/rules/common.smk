@@ -153,6 +153,10 @@ def task(wildcards):
     return str(PLAN.task_files[wildcards.task])
 
 
+def content_of_task(wildcards):
+    return PLAN.content.get(wildcards.task)
+
+
 def in_report(file):
     """A result with its place and caption in the report."""
     name = Path(file).stem

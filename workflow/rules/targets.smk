@@ -44,7 +44,9 @@ rule write_targets:
     params:
         task=task,
         seed=CONFIG.seed,
-        code=fingerprint("tasks"),
+        # Of the code, that which draws: reading alone makes the same content, or other.
+        content=content_of_task,
+        code=fingerprint("tasks/natural_names", "tasks/persons", "tasks/target_sets"),
     shell:
         "diffuselm targets --task {params.task:q} --natural {input.natural} --seed {params.seed} "
         "--out {output.targets} > {log} 2>&1"

@@ -1,5 +1,6 @@
 """The run matrix: which prompts each tuning is tuned on, and on which tasks it is measured."""
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,7 @@ class Plan:
     prompts: Mapping[str, Sequence[Prompt]]  # task -> prompts, of the tasks that can be tuned on
     tuned_on: Mapping[str, Sequence[str]]  # tuning -> prompt ids; untuned ones are not among them
     longest: Mapping[str, int]  # task -> tokens of an answer at most
+    content: Mapping[str, str]  # task -> hash of its prompts as they were read
 
     def tunings(self, model: str) -> list[str]:
         """Every tuning of a model, the untuned base first."""
@@ -244,7 +246,9 @@ def make_plan(config: Config, origin: str) -> Plan:
         tuned_on = {FORM: [prompt.id for prompt in asked[FORM]], **tuned_on}
     longest = {task: _longest(its[0], config) for task, its in asked.items()}
     longest["ranges"] = RANGES_TOKENS
-    plan = Plan(config, files, prompts, tuned_on, longest | config.sample.max_tokens_of)
+    longest |= config.sample.max_tokens_of
+    content = {task: _content(its) for task, its in asked.items()}
+    plan = Plan(config, files, prompts, tuned_on, longest, content)
     tune, sample = config.tune, config.sample
     for key in ("passes_of", "learning_rate_of", "stop_early"):
         _check_known(f"{origin}: tune.{key}", "tuning", getattr(tune, key) or (), plan.tuned_on)
@@ -258,6 +262,12 @@ def make_plan(config: Config, origin: str) -> Plan:
                 f"{BIOGRAPHIES}, and only there"
             )
     return plan
+
+
+def _content(prompts: Sequence[Prompt]) -> str:
+    """A hash of prompts, whatever code read them."""
+    read = "".join(prompt.model_dump_json() for prompt in prompts)
+    return hashlib.sha256(read.encode()).hexdigest()[:16]
 
 
 def _longest(prompt: Prompt, config: Config) -> int:
