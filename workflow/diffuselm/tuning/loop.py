@@ -119,7 +119,8 @@ def tune(
     with progress(total=steps, initial=begun, unit="steps") as bar:
         for _ in range(begun // len(prompts), settings.passes):
             for index in at.shuffled(len(prompts), order):
-                kept.save_if_due(at)
+                if at.history:
+                    kept.save_if_due(at)
                 began, prompt = time.perf_counter(), prompts[index]
                 loss = budget.attempt(
                     lambda tokens, i=index: gradient(model, prompts[i], trees(i, tokens), layout)
