@@ -286,7 +286,7 @@ def test_mt_bench_is_answered_judged_and_shown_and_paid_for_once(finished, tmp_p
 
 
 def test_changed_code_reruns_its_stage(finished, touched):
-    touched("workflow/diffuselm/tree/sampling.py", "right=True", "right=False")
+    touched("workflow/diffuselm/tree/answers.py", "right=True", "right=False")
     jobs = planned(finished, config=SMALL)
     assert jobs["sample"] == len(RUNS)
     assert not jobs["tune"]
