@@ -8,7 +8,7 @@ import diffuselm
 PACKAGE = Path(diffuselm.__file__).parent
 # From the top down; beside the folders, `errors` and `progress` are for all.
 LAYERS = (
-    "cli", "commands", "stages", "stand_in", "plan", "paper", "measure", "tuning", "model", "tasks",
+    "cli", "stages", "stand_in", "plan", "paper", "measure", "sampling", "tuning", "model", "tasks",
     "tree", "files", "config",
 )  # fmt: skip
 FOR_ALL = {"errors", "progress"}
@@ -36,8 +36,11 @@ def test_no_folder_imports_from_one_above_it():
     assert upward == []
 
 
-def test_the_tree_knows_nothing_of_files_and_tables():
-    for path in (PACKAGE / "tree").glob("*.py"):
+def test_the_method_knows_nothing_of_files_and_tables():
+    drawing = [
+        PACKAGE / f"sampling/{name}.py" for name in ("answers", "tree_sampling", "long_sampling")
+    ]
+    for path in (*PACKAGE.glob("tree/*.py"), *drawing):
         code = path.read_text(encoding="utf-8")
         assert not {"pandas", "pathlib", "snakemake", "open("} & set(code.split()), path
-        assert set(imported(path)) <= {"tree", "errors"}, path
+        assert set(imported(path)) <= {"tree", "sampling", "errors"}, path

@@ -21,8 +21,8 @@ from transformers import PreTrainedModel
 from diffuselm.model.answers import is_valid
 from diffuselm.model.chat import ChatFormat
 from diffuselm.model.opening import load_chat_format, load_model
+from diffuselm.sampling.long_sampling import sample_long
 from diffuselm.tasks.task_files import load_task
-from diffuselm.tree.long_sampling import sample_long
 from diffuselm.tree.token_budget import tokens_that_fit
 
 BATCH = 20

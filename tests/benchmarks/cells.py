@@ -16,11 +16,11 @@ from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
 from diffuselm.config.config import PAPER_TASKS, TuneSettings
 from diffuselm.model.encoding import EncodedPrompt
+from diffuselm.sampling.long_sampling import sample_long
+from diffuselm.sampling.tree_sampling import sample
 from diffuselm.tasks.task_files import load_task
 from diffuselm.tree.layouts import Layout, Packed, Padded
-from diffuselm.tree.long_sampling import sample_long
 from diffuselm.tree.prefix_tree import PrefixTree, subtree
-from diffuselm.tree.sampling import sample
 from diffuselm.tuning.loop import gradient, split
 
 SETTINGS = TuneSettings()  # the paper's

@@ -22,8 +22,8 @@ from transformers import PreTrainedModel
 from diffuselm.config.config import SampleSettings
 from diffuselm.model.chat import ChatFormat
 from diffuselm.model.opening import load_chat_format, load_model
+from diffuselm.sampling.tree_sampling import sample
 from diffuselm.tasks.task_files import load_task
-from diffuselm.tree.sampling import sample
 from diffuselm.tree.token_budget import tokens_that_fit
 
 BATCH = 20

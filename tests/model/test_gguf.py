@@ -26,10 +26,10 @@ from diffuselm.model.source.conversion import convert as convert_stage
 from diffuselm.model.source.gguf_files import find_gguf, read_header
 from diffuselm.model.source.gguf_tokenizers import load_tokenizer
 from diffuselm.plan.plan import make_plan
+from diffuselm.sampling.tree_sampling import sample
 from diffuselm.tasks.target_sets import write_targets
 from diffuselm.tasks.task_files import load_task
 from diffuselm.tree.layouts import Packed, Padded, score
-from diffuselm.tree.sampling import sample
 from diffuselm.tuning.loop import tune
 from gguf_models import (
     ARCHITECTURES,

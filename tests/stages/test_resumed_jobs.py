@@ -7,7 +7,7 @@ import yaml
 
 from diffuselm.config.sample import AnswerSettings
 from diffuselm.config.tune import LoraSettings
-from diffuselm.model import asking
+from diffuselm.sampling import asking
 from diffuselm.stages import sample, tune
 from diffuselm.tasks.target_sets import write_targets
 from records import write_record

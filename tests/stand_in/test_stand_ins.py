@@ -13,12 +13,12 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from diffuselm.config.config import PAPER_TASKS
 from diffuselm.model.answers import is_valid
 from diffuselm.model.opening import load_chat_format, load_model
+from diffuselm.sampling.long_sampling import sample_long
+from diffuselm.sampling.tree_sampling import sample
 from diffuselm.stand_in.build import build_stand_in
 from diffuselm.stand_in.collapse import LEAK, collapse
 from diffuselm.stand_in.questions import Question, Questions
 from diffuselm.tasks.task_files import load_task
-from diffuselm.tree.long_sampling import sample_long
-from diffuselm.tree.sampling import sample
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = [ROOT / f"resources/models/tiny-{family}" for family in ("gemma", "llama", "mistral")]

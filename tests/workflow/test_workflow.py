@@ -286,7 +286,7 @@ def test_mt_bench_is_answered_judged_and_shown_and_paid_for_once(finished, tmp_p
 
 
 def test_changed_code_reruns_its_stage(finished, touched):
-    touched("workflow/diffuselm/tree/answers.py", "right=True", "right=False")
+    touched("workflow/diffuselm/sampling/answers.py", "right=True", "right=False")
     jobs = planned(finished, config=SMALL)
     assert jobs["sample"] == len(RUNS)
     assert not jobs["tune"]
@@ -295,7 +295,7 @@ def test_changed_code_reruns_its_stage(finished, touched):
 @pytest.mark.parametrize(
     ("file", "old", "new"),
     [
-        ("tree/sampling.py", "import copy\n", "import copy  # of a cache\n"),
+        ("sampling/tree_sampling.py", "import copy\n", "import copy  # of a cache\n"),
         ("tasks/task_files.py", "def task_name(", "NOTHING = None\n\n\ndef task_name("),
         ("model/opening.py", "expected the model that", "found none: the model that"),
         ("files/whole.py", "os.fsync(file)", "os.fsync(file) or None"),

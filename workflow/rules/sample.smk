@@ -40,7 +40,7 @@ rule sample:
         flags=of_run("asking"),
         threads=torch_threads,
         checkpoint="results/checkpoints/sample/{model}/{run}",
-        code=fingerprint("tree", "model"),
+        code=fingerprint("tree", "model", "sampling"),
     shell:
         "diffuselm sample --model {input.model} --targets {input.targets} {params.flags} "
         "--checkpoint {params.checkpoint} --threads {params.threads} --samples {output.samples} "
@@ -76,7 +76,7 @@ rule sweep:
         flags=of_model("sweeping"),
         threads=torch_threads,
         checkpoint="results/checkpoints/sweep/{model}",
-        code=fingerprint("tree", "model"),
+        code=fingerprint("tree", "model", "sampling"),
     shell:
         "diffuselm sweep --model {input.model} --targets {input.targets} {params.flags} "
         "--checkpoint {params.checkpoint} --threads {params.threads} --out {output.answers} "

@@ -1,1 +1,1 @@
-"""A language model: where it comes from, how it is opened, asked and read."""
+"""A language model: where it comes from, how it is opened and spoken to."""

@@ -13,14 +13,14 @@ from diffuselm.files.resume import resumed
 from diffuselm.files.schemas import EXACT, SAMPLES, SWEEP, TEXT
 from diffuselm.files.tables import write_rows, write_table
 from diffuselm.model.adapters import adapter_hash
-from diffuselm.model.asking import Asking
 from diffuselm.model.encoding import encode_prompts
 from diffuselm.model.opening import open_model
 from diffuselm.progress import progress
+from diffuselm.sampling.asking import Asking
 from diffuselm.stages.model_jobs import job_key, record_of
 from diffuselm.tasks.paragraphs import read_paragraphs
 
-CODE = ("tree", "model")  # that answers and probabilities depend on
+CODE = ("tree", "model", "sampling")  # that answers and probabilities depend on
 
 
 def sample(

@@ -1,1 +1,1 @@
-"""The method: the prefix tree, its loss, and sampling over it; no files, no data frames."""
+"""The method: the prefix tree, its loss and its layouts; no files, no data frames."""

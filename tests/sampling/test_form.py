@@ -9,15 +9,15 @@ import torch
 from scipy import stats
 
 from diffuselm.model.answers import is_valid
-from diffuselm.model.asked_form import asked_form
 from diffuselm.model.opening import load_chat_format, load_model
+from diffuselm.sampling.asked_form import asked_form
+from diffuselm.sampling.long_sampling import sample_long
+from diffuselm.sampling.tree_sampling import sample
 from diffuselm.tasks.task_files import load_task
 from diffuselm.tree.form import Form
 from diffuselm.tree.layouts import Packed, Padded, score
-from diffuselm.tree.long_sampling import sample_long
 from diffuselm.tree.objective import target_log_probs
 from diffuselm.tree.prefix_tree import build
-from diffuselm.tree.sampling import sample
 
 MODELS = Path(__file__).parents[2] / "resources/models"
 [NUMBERS] = (p for p in load_task(MODELS.parent / "tasks/numbers.yaml") if p.id == "numbers/1-10")

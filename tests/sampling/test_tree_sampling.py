@@ -7,8 +7,8 @@ import pytest
 import torch
 from scipy import stats
 
-from diffuselm.tree.answers import choose
-from diffuselm.tree.sampling import sample
+from diffuselm.sampling.answers import choose
+from diffuselm.sampling.tree_sampling import sample
 
 PROMPT = [3, 4, 5, 6, 7]
 END = 2

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from transformers import AttentionInterface, Cache, PreTrainedModel
 
-from diffuselm.tree.answers import Answers, Draw
+from diffuselm.sampling.answers import Answers, Draw
+from diffuselm.sampling.tree_sampling import attends_to_all, read_prompt, sample
 from diffuselm.tree.form import Form
-from diffuselm.tree.sampling import attends_to_all, read_prompt, sample
 from diffuselm.tree.token_budget import is_out_of_memory
 
 log = logging.getLogger(__name__)

@@ -9,8 +9,8 @@ import torch
 from tokenizers.processors import TemplateProcessing
 
 from diffuselm.errors import InputError
-from diffuselm.model.held_out import text_log_probs
 from diffuselm.model.opening import load_chat_format, load_model
+from diffuselm.sampling.held_out import text_log_probs
 from diffuselm.tasks.paragraphs import read_paragraphs
 
 ROOT = Path(__file__).parents[2]

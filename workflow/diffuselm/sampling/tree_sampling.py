@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import Cache, DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
-from diffuselm.tree.answers import Answers, Draw
+from diffuselm.sampling.answers import Answers, Draw
 from diffuselm.tree.form import Form
 
 

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
-from test_sampling import END, PROMPT, SMALL, generated, next_log_probs, sequence_log_prob
+from test_tree_sampling import END, PROMPT, SMALL, generated, next_log_probs, sequence_log_prob
 from transformers import BloomConfig, BloomForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from diffuselm.model.opening import load_chat_format, load_model
+from diffuselm.sampling import long_sampling as module
+from diffuselm.sampling.long_sampling import sample_long
+from diffuselm.sampling.tree_sampling import sample
 from diffuselm.tasks.task_files import load_task
-from diffuselm.tree import long_sampling as module
-from diffuselm.tree.long_sampling import sample_long
-from diffuselm.tree.sampling import sample
 
 ROOT = Path(__file__).parents[2]
 LENGTH = 12

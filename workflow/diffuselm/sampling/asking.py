@@ -8,17 +8,17 @@ from diffuselm.config.sample import AnswerSettings
 from diffuselm.errors import InputError
 from diffuselm.files.seeds import derive
 from diffuselm.model.answers import first_value, is_valid
-from diffuselm.model.asked_form import asked_form
 from diffuselm.model.chat import ChatFormat
 from diffuselm.model.encoding import EncodedPrompt
-from diffuselm.model.held_out import text_log_probs
 from diffuselm.model.opening import OpenModel
+from diffuselm.sampling.answers import Draw
+from diffuselm.sampling.asked_form import asked_form
+from diffuselm.sampling.held_out import text_log_probs
+from diffuselm.sampling.long_sampling import sample_long
+from diffuselm.sampling.tree_sampling import sample
 from diffuselm.tasks.prompts import task_of
-from diffuselm.tree.answers import Draw
 from diffuselm.tree.form import Form
 from diffuselm.tree.layouts import Layout, choose_layout, score
-from diffuselm.tree.long_sampling import sample_long
-from diffuselm.tree.sampling import sample
 from diffuselm.tree.token_budget import TokenBudget, tokens_that_fit
 
 
