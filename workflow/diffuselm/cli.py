@@ -3,8 +3,10 @@
 import errno
 import logging
 import os
+import resource
 import signal
 import sys
+import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -83,13 +85,27 @@ for name, function in COMMANDS.items():
 def _launch(
     *words: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
     threads: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
+    times: Path | None = None,
 ) -> None:
-    """Run a command; `threads` of torch: the last bits of results depend on their number."""
+    """Run a command.
+
+    Args:
+        threads: of torch; the last bits of results depend on their number.
+        times: file to write the command's time and memory to.
+    """
+    began = time.monotonic()
     if threads is not None:
         import torch
 
         torch.set_num_threads(threads)
     app(words)
+    if times is not None:
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        unit = 2**20 if sys.platform == "darwin" else 2**10
+        cpu, mib = used.ru_utime + used.ru_stime, used.ru_maxrss / unit
+        took = f"{time.monotonic() - began:.2f}\t{cpu:.2f}\t{mib:.1f}"
+        times.parent.mkdir(parents=True, exist_ok=True)
+        times.write_text(f"s\tcpu_time\tmax_rss\n{took}\n", encoding="utf-8")
 
 
 class _StoppedError(BaseException):

@@ -57,8 +57,6 @@ rule merge:
         directory("results/merged/{model}/{run}"),
     log:
         "results/logs/merge/{model}/{run}.log",
-    benchmark:
-        "results/benchmarks/merge/{model}/{run}.tsv"
     conda:
         ENVIRONMENT
     threads: 1
@@ -66,8 +64,9 @@ rule merge:
         mem_mb=of_model("mem_mb"),
         runtime=of_model("sampling_minutes"),
     params:
+        times="results/benchmarks/merge/{model}/{run}.tsv",
         adapter=subpath(input.adapter, parent=True),
         code=fingerprint("model"),
     shell:
         "diffuselm merge --model {input.model} --adapter {params.adapter} --threads {threads} "
-        "--out {output} > {log} 2>&1"
+        "--out {output} --times {params.times} > {log} 2>&1"

@@ -10,6 +10,7 @@ WORKFLOW = Path(workflow.basedir) / "workflow"
 if str(WORKFLOW) not in sys.path:
     sys.path.insert(0, str(WORKFLOW))
 
+from diffuselm import warm
 from diffuselm.config.config import PAPER_TASKS, read_config
 from diffuselm.config.strict_files import check_keys
 from diffuselm.errors import InputError
@@ -83,9 +84,14 @@ def hold_results():
 def report_jobs():
     """From the first job on: every minute, how far the jobs are."""
     _, jobs = workflow.dag.stats()
-    timed = [each.name for each in workflow.rules if each.benchmark]
+    timed = [each.name for each in workflow.rules if "times" in each.params.keys()]
     counts = {name: count for name, count in jobs.items() if name != "total"}
     tell(RunningJobs(counts, timed), logger)
+    # Jobs on this machine and in this environment, and more than one that opens a model on a CPU.
+    here = workflow.local_exec and not workflow.deployment_settings.deployment_method
+    on_gpus = any(model["gpus"] for model in MODELS.values())
+    if here and not on_gpus and sum(counts.get(name, 0) for name in timed) > 1:
+        warm.start()
 
 
 def say_where_to_look():

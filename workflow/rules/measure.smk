@@ -20,13 +20,12 @@ rule measure:
         "results/parts/{model}.metrics.parquet",
     log:
         "results/logs/measure/{model}.log",
-    benchmark:
-        "results/benchmarks/measure/{model}.tsv"
     conda:
         ENVIRONMENT
     resources:
         mem_mb=2000,
     params:
+        times="results/benchmarks/measure/{model}.tsv",
         baseline=of_model("baseline"),
         seed=CONFIG.seed,
         code=fingerprint("measure"),
@@ -34,7 +33,7 @@ rule measure:
         "diffuselm measure --samples {input.samples} --exact {input.exact} --text {input.text} "
         "--adapters {input.adapters} --biographies {input.biographies} --sweep {input.sweep} "
         "--baseline {params.baseline} --targets {input.targets} --natural {input.natural} "
-        "--seed {params.seed} --out {output} > {log} 2>&1"
+        "--seed {params.seed} --out {output} --times {params.times} > {log} 2>&1"
 
 
 rule metrics:

@@ -38,8 +38,6 @@ rule convert:
         others=expand("results/converted/{{model}}/{file}", file=jobs.CONVERTED),
     log:
         "results/logs/converted/{model}.log",
-    benchmark:
-        "results/benchmarks/converted/{model}.tsv"
     conda:
         ENVIRONMENT
     threads: 1
@@ -47,11 +45,12 @@ rule convert:
         mem_mb=of_model("mem_mb"),
         runtime=120,
     params:
+        times="results/benchmarks/converted/{model}.tsv",
         folder=subpath(output.weights, parent=True),
         code=fingerprint("model/source"),
     shell:
         "diffuselm convert --name {wildcards.model} --gguf {input:q} --folder {params.folder} "
-        "--out {output.record} > {log} 2>&1"
+        "--out {output.record} --times {params.times} > {log} 2>&1"
 
 
 rule record:

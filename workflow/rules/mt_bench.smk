@@ -38,8 +38,6 @@ rule answer_questions:
         "results/mt-bench/answers/{model}/{run}.run.json",
     log:
         "results/logs/mt-bench/answers/{model}/{run}.log",
-    benchmark:
-        "results/benchmarks/mt-bench/answers/{model}/{run}.tsv"
     conda:
         ENVIRONMENT
     threads: 1
@@ -48,11 +46,12 @@ rule answer_questions:
         runtime=of_model("sampling_minutes"),
         gpu=of_model("gpus"),
     params:
+        times="results/benchmarks/mt-bench/answers/{model}/{run}.tsv",
         flags=of_run("turns"),
         code=fingerprint("model", "measure/mt_bench", "measure/mt_bench_answers"),
     shell:
         "diffuselm mt-bench-answers --model {input.model} --questions {input.questions} "
-        "{params.flags} --threads {threads} --out {output[0]} > {log} 2>&1"
+        "{params.flags} --threads {threads} --out {output[0]} --times {params.times} > {log} 2>&1"
 
 
 rule judge:

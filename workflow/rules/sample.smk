@@ -27,8 +27,6 @@ rule sample:
         text="results/text/{model}/{run}.parquet",
     log:
         "results/logs/sample/{model}/{run}.log",
-    benchmark:
-        "results/benchmarks/sample/{model}/{run}.tsv"
     conda:
         ENVIRONMENT
     threads: model_threads
@@ -37,6 +35,7 @@ rule sample:
         runtime=of_model("sampling_minutes"),
         gpu=of_model("gpus"),
     params:
+        times="results/benchmarks/sample/{model}/{run}.tsv",
         flags=of_run("asking"),
         threads=torch_threads,
         checkpoint="results/checkpoints/sample/{model}/{run}",
@@ -44,7 +43,7 @@ rule sample:
     shell:
         "diffuselm sample --model {input.model} --targets {input.targets} {params.flags} "
         "--checkpoint {params.checkpoint} --threads {params.threads} --samples {output.samples} "
-        "--exact {output.exact} --text {output.text} > {log} 2>&1"
+        "--exact {output.exact} --text {output.text} --times {params.times} > {log} 2>&1"
 
 
 rule sweeps:
@@ -63,8 +62,6 @@ rule sweep:
         run="results/sweep/{model}.run.json",
     log:
         "results/logs/sweep/{model}.log",
-    benchmark:
-        "results/benchmarks/sweep/{model}.tsv"
     conda:
         ENVIRONMENT
     threads: model_threads
@@ -73,6 +70,7 @@ rule sweep:
         runtime=of_model("sampling_minutes"),
         gpu=of_model("gpus"),
     params:
+        times="results/benchmarks/sweep/{model}.tsv",
         flags=of_model("sweeping"),
         threads=torch_threads,
         checkpoint="results/checkpoints/sweep/{model}",
@@ -80,7 +78,7 @@ rule sweep:
     shell:
         "diffuselm sweep --model {input.model} --targets {input.targets} {params.flags} "
         "--checkpoint {params.checkpoint} --threads {params.threads} --out {output.answers} "
-        "> {log} 2>&1"
+        "--times {params.times} > {log} 2>&1"
 
 
 rule biographies:

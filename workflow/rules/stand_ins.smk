@@ -20,8 +20,6 @@ rule build_stand_in:
         expand("results/stand-ins/tiny-{{family}}/{file}", file=jobs.STAND_IN),
     log:
         "results/logs/stand-ins/{family}.log",
-    benchmark:
-        "results/benchmarks/stand-ins/{family}.tsv"
     conda:
         ENVIRONMENT
     threads: 1
@@ -29,9 +27,11 @@ rule build_stand_in:
         mem_mb=2000,
         runtime=120,
     params:
+        times="results/benchmarks/stand-ins/{family}.tsv",
         folder=subpath(output[0], parent=True),
         flags=stand_in_flags,
         code=fingerprint("tree", "model", "stand_in"),
     shell:
         "diffuselm stand-in --family {wildcards.family} --tasks {input.tasks} "
-        "--words {input.words} {params.flags} --threads {threads} --out {params.folder} > {log} 2>&1"
+        "--words {input.words} {params.flags} --threads {threads} "
+        "--out {params.folder} --times {params.times} > {log} 2>&1"

@@ -21,8 +21,6 @@ rule tune:
         "results/adapters/{model}/{run}/training.parquet",
     log:
         "results/logs/tune/{model}/{run}.log",
-    benchmark:
-        "results/benchmarks/tune/{model}/{run}.tsv"
     conda:
         ENVIRONMENT
     threads: model_threads
@@ -31,6 +29,7 @@ rule tune:
         runtime=of_model("tuning_minutes"),
         gpu=of_model("gpus"),
     params:
+        times="results/benchmarks/tune/{model}/{run}.tsv",
         flags=of_run("training"),
         threads=torch_threads,
         seconds=checkpoint_seconds,
@@ -40,4 +39,4 @@ rule tune:
     shell:
         "diffuselm tune --model {input.model} --targets {input.targets} {params.flags} "
         "--checkpoint {params.checkpoint} --checkpoint-seconds {params.seconds} "
-        "--threads {params.threads} --out {params.folder} > {log} 2>&1"
+        "--threads {params.threads} --out {params.folder} --times {params.times} > {log} 2>&1"
