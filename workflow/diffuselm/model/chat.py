@@ -5,6 +5,7 @@ import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import takewhile
 from typing import Any
 
@@ -169,10 +170,10 @@ class ChatFormat:
         """Token ids of each answer and of what stands around it, read in one with the prompt."""
         opened = self.prompt_text(prompt)
         read = self.encode(opened)
+        whole = [before + answer + after for answer in answers]
+        every = self.tokenizer([opened + said for said in whole], add_special_tokens=False)
         encoded = []
-        for answer in answers:
-            said = before + answer + after
-            ids = self.encode(opened + said)
+        for answer, said, ids in zip(answers, whole, every["input_ids"], strict=True):
             if ids[: len(read)] != read:
                 remedy = "false, or a chat_template that ends otherwise" if before else "true"
                 raise self._refusal(
@@ -209,9 +210,14 @@ class ChatFormat:
         return self._shown(tokens)
 
     def _shown(self, tokens: Sequence[int]) -> str:
-        # SentencePiece's decoder drops a text's first space, which here is the answer's own.
-        before = self.encode("a")
-        return self._text([*before, *tokens]).removeprefix(self._text(before))
+        before, written = self._before
+        return self._text([*before, *tokens]).removeprefix(written)
+
+    @cached_property
+    def _before(self) -> tuple[list[int], str]:
+        """Some text: SentencePiece's decoder drops a first space, which is the answer's own."""
+        ids = self.encode("a")
+        return ids, self._text(ids)
 
     def _text(self, tokens: Sequence[int]) -> str:
         return self.tokenizer.decode(tokens, clean_up_tokenization_spaces=False)

@@ -122,18 +122,17 @@ def sample_rows(
     chat: ChatFormat, prompt: EncodedPrompt, answers: Sequence[Draw], seed: int
 ) -> Iterator[dict[str, Any]]:
     """One row of `schemas.SAMPLES` for each answer."""
+
+    @cache  # few answers are distinct
+    def read(tokens: tuple[int, ...], truncated: bool) -> dict[str, Any]:
+        text = chat.decode(tokens)
+        valid = is_valid(text, not truncated, prompt.fields, prompt.openings)
+        return {"text": text, "value": first_value(text), "valid": valid, "truncated": truncated}
+
     for number, answer in enumerate(answers):
-        text, ended = chat.decode(answer.tokens), not answer.truncated
-        yield {
-            "prompt": prompt.id,
-            "seed": seed,
-            "draw": number,
-            "text": text,
-            "value": first_value(text),
-            "valid": is_valid(text, ended, prompt.fields, prompt.openings),
-            "logprob": answer.log_prob,
-            "truncated": answer.truncated,
-        }
+        found = read(answer.tokens, answer.truncated)
+        row = {"prompt": prompt.id, "seed": seed, "draw": number, "logprob": answer.log_prob}
+        yield row | found
 
 
 def _check_settings(prompt: EncodedPrompt, settings: AnswerSettings) -> None:
