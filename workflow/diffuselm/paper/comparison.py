@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -13,6 +13,7 @@ from scipy.special import stdtrit
 
 from diffuselm.config.base import checked
 from diffuselm.config.paper import PAPER_TASKS, PaperModel
+from diffuselm.config.strict_files import read_text
 from diffuselm.errors import InputError
 from diffuselm.files.schemas import METRICS
 from diffuselm.files.tables import read_table
@@ -92,11 +93,8 @@ def load_models(records: Sequence[Path]) -> tuple[ModelRecord, ...]:
     """
     models: dict[str, ModelRecord] = {}
     for path in records:
-        try:
-            text = Path(path).read_bytes()
-        except OSError as error:
-            raise InputError(f"{path}: {error.strerror}; expected a model's record") from error
-        record = checked(TypeAdapter(ModelRecord).validate_json, text, str(path))
+        text = read_text(Path(path), "a model's record")
+        record = checked(TypeAdapter(ModelRecord).validate_json, text, path)
         if record.model in models:
             raise InputError(f"{path}: model {record.model!r} was given before, expected it once")
         models[record.model] = record
@@ -123,14 +121,8 @@ def mean_over_seeds(metrics: pd.DataFrame, field: str = "value") -> dict[Key, Nu
     if len(twice):
         found = tuple(twice.iloc[0][[*key, "seed"]])
         raise InputError(f"metrics: {found} stands twice, expected one row for each seed")
-    how = {
-        "value": ("value", "mean"),
-        "ci_low": ("ci_low", "mean"),
-        "ci_high": ("ci_high", "mean"),
-        "n": ("n", "sum"),
-        "seeds": ("seed", "count"),
-        "error": ("value", "sem"),
-    }
+    how = {name: (name, "mean") for name in ("value", "ci_low", "ci_high")}
+    how |= {"n": ("n", "sum"), "seeds": ("seed", "count"), "error": ("value", "sem")}
     means = rows.groupby(key, sort=False).agg(**how).reset_index()
     several = means["seeds"] > 1
     apart = (means["error"] * stdtrit(means["seeds"] - 1, 0.975)).where(several, 0.0)
@@ -183,6 +175,11 @@ def ood_tuning(task: str, numbers: Numbers) -> str:
     """Name the tuning that never saw `task`: leave-one-out, or `all` for a task outside of it."""
     held_out = f"without-{task}"
     return held_out if any(key.tuning == held_out for key in numbers) else "all"
+
+
+def falling(counts: Mapping[Any, float]) -> list[tuple[Any, float]]:
+    """Most frequent first; ties by text, so that the order of draws never shows."""
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
 
 
 def by_model_and_tuning(paths: Sequence[Path]) -> dict[tuple[str, str], Path]:

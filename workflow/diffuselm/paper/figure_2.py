@@ -25,7 +25,6 @@ _LINES = {
     "base": {"color": drawing.BASE, "marker": "o", "mfc": drawing.BASE, "lw": 1.1},
     "rng-both": {"color": drawing.TUNED, "marker": "o", "mfc": drawing.TUNED, "lw": 1.1},
 }
-_TUNED_HIGHS = (10, 100)
 
 
 def figure_2(*, metrics: Path, records: list[Path], out: Path) -> None:
@@ -35,8 +34,7 @@ def figure_2(*, metrics: Path, records: list[Path], out: Path) -> None:
     rows. A run that is absent leaves no line, a model without any says so. Raises InputError for
     bad inputs.
     """
-    data = figure_2_data(read_metrics(metrics))
-    models = load_models(records)
+    models, data = load_models(records), figure_2_data(read_metrics(metrics))
     drawing.write_figure(out, 2, _figure_2(data, models), data)
 
 
@@ -60,11 +58,11 @@ def _figure_2(data: pd.DataFrame, models: Sequence[ModelRecord]) -> Figure:
             _size_axis(below, data[data["panel"] == panel]["n"])
             if panel == "formats":
                 _mark_tuned_highs(below)
+            if row == len(models) - 1:
+                below.set_xlabel(_PANELS[panel])
         entropies[0].set_title(drawing.plot_text(model.label, 90), loc="left")
         entropies[0].set_ylabel("entropy (nats)")
         masses[0].set_ylabel("P(in range)")
-    for panel, label in zip(axes[-1], _PANELS.values(), strict=True):
-        panel.set_xlabel(label)
     figure.legend(handles=_handles(models), loc="outside upper center", ncols=4)
     return figure
 
@@ -92,11 +90,11 @@ def _lines(panel: Axes, data: pd.DataFrame, quantity: str, style: str) -> None:
     panel.grid(axis="y")
     for tuning, look in _LINES.items():
         line = data[(data["tuning"] == tuning) & (data["quantity"] == quantity)].sort_values("n")
+        line = line.rename(columns={"mean": "value"})
         if style == ":":
-            panel.plot(line["n"], line["mean"], ls=style, color=look["color"], lw=look["lw"])
+            panel.plot(line["n"], line["value"], ls=style, color=look["color"], lw=look["lw"])
             continue
-        marked = look | {"ms": 3, "mew": 0.7, "capsize": 1.5}
-        drawing.draw_whiskers(panel, line["n"], line, column="mean", **marked)
+        drawing.draw_whiskers(panel, line["n"], line, **look, ms=3, mew=0.7, capsize=1.5)
 
 
 def _size_axis(panel: Axes, n: pd.Series) -> None:
@@ -113,20 +111,17 @@ def _size_axis(panel: Axes, n: pd.Series) -> None:
 def _mark_tuned_highs(panel: Axes) -> None:
     low, high = panel.get_xlim()
     on_axis = {"transform": panel.get_xaxis_transform(), "clip_on": False, "zorder": 4}
-    for n in _TUNED_HIGHS:
+    for n in (10, 100):
         if low <= n <= high:
             panel.plot(n, 0, "k^", ms=4, **on_axis)
 
 
 def _handles(models: Sequence[ModelRecord]) -> list[Line2D]:
-    labels = {
-        "rng-10": "tuned on 1 to 10",
-        "rng-100": "tuned on 1 to 100",
-        "base": drawing.baseline_text(models),
-        "rng-both": "tuned on both",
-    }
+    baseline = drawing.baseline_text(models)
+    labels = ("tuned on 1 to 10", "tuned on 1 to 100", baseline, "tuned on both")
+    lines = zip(labels, _LINES.values(), strict=True)
     return [
-        *(Line2D([], [], ms=3, label=labels[tuning], **look) for tuning, look in _LINES.items()),
+        *(Line2D([], [], ms=3, label=label, **look) for label, look in lines),
         Line2D([], [], color=drawing.REFERENCE, lw=0.8, label="uniform: log n"),
         Line2D([], [], color="black", ls=":", lw=1.1, label="exact, of answers in range"),
         Line2D([], [], color="black", ls="", marker="^", ms=4, label="high of a tuned range"),

@@ -10,8 +10,6 @@ from matplotlib.figure import Figure
 
 from diffuselm.paper import drawing
 from diffuselm.paper.comparison import (
-    ABSENT,
-    Key,
     ModelRecord,
     Numbers,
     load_models,
@@ -30,11 +28,9 @@ def figure_3(*, metrics: Path, records: list[Path], out: Path) -> None:
     `metrics` is a file of `schemas.METRICS`, `records` the models' JSON files in the order of the
     bars. A run that is absent leaves a dash. Raises InputError for bad inputs.
     """
-    numbers = mean_over_seeds(read_metrics(metrics))
-    models = load_models(records)
+    models, numbers = load_models(records), mean_over_seeds(read_metrics(metrics))
     data = figure_3_data(numbers, models)
-    titles = list(tasks_of(numbers).values())
-    drawing.write_figure(out, 3, _figure_3(data, models, titles), data)
+    drawing.write_figure(out, 3, _figure_3(data, models, list(tasks_of(numbers).values())), data)
 
 
 def figure_3_data(numbers: Numbers, models: Sequence[ModelRecord]) -> pd.DataFrame:
@@ -43,10 +39,8 @@ def figure_3_data(numbers: Numbers, models: Sequence[ModelRecord]) -> pd.DataFra
     for task, title in tasks_of(numbers).items():
         tunings = {"base": "base", "OOD": ood_tuning(task, numbers), "ID": f"only-{task}"}
         for model in models:
-            for condition, asked in tunings.items():
-                tuning = model.measured_tuning(asked, task)
-                found = numbers.get(Key(model.model, tuning, task, None, "entropy"), ABSENT)
-                rows.append((model.model, task, title, condition, tuning, *found[:4]))
+            found = drawing.at_conditions(numbers, model, tunings, task, None, "entropy")
+            rows.extend((model.model, task, title, *row) for row in found)
     return pd.DataFrame(rows, columns=_COLUMNS).astype({"n": "Int64"})
 
 
@@ -63,16 +57,14 @@ def _figure_3(data: pd.DataFrame, models: Sequence[ModelRecord], titles: Sequenc
         if place >= len(titles):
             panel.set_axis_off()
             continue
-        drawing.draw_conditions(
-            panel, data[data["title"] == titles[place]], names, column="entropy"
-        )
+        own = data[data["title"] == titles[place]].rename(columns={"entropy": "value"})
+        drawing.draw_conditions(panel, own, names)
         _name_models(panel, names)
         panel.set_title(drawing.plot_text(titles[place], 40))
         # Models are named where no panel stands below.
         panel.tick_params(labelbottom=place + 3 >= len(titles))
         panel.set_ylabel("entropy (nats)" if place % 3 == 0 else "")
-    tuned = {"OOD": "tuned on the other tasks (OOD)", "ID": "tuned on the task (ID)"}
-    drawing.name_conditions(figure, {"base": drawing.baseline_text(models)} | tuned)
+    drawing.name_conditions(figure, drawing.baseline_text(models), "the task")
     return figure
 
 

@@ -19,8 +19,7 @@ from diffuselm.files.schemas import BIOGRAPHIES
 from diffuselm.files.tables import read_table
 from diffuselm.paper import drawing
 from diffuselm.paper.biographies import TASK, TUNINGS
-from diffuselm.paper.comparison import ModelRecord, by_model_and_tuning, load_models
-from diffuselm.paper.figure_4 import LABELS
+from diffuselm.paper.comparison import ModelRecord, by_model_and_tuning, falling, load_models
 from diffuselm.paper.gazetteer import locate
 
 _SHOWN = 500  # biographies on a map, as in Appendix B.4
@@ -71,8 +70,7 @@ def _counts(path: Path) -> list[tuple[tuple[str, str, str], int]]:
     valid = read_table(path, BIOGRAPHIES).filter(pc.field("valid"))
     first = valid.sort_by([("seed", "ascending"), ("draw", "ascending")]).slice(0, _SHOWN)
     columns = (first[name].fill_null("").to_pylist() for name in ("birth_place", "city", "country"))
-    counts = Counter(zip(*columns, strict=True))
-    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return falling(Counter(zip(*columns, strict=True)))
 
 
 @drawing.in_style
@@ -88,15 +86,22 @@ def _figure_5(
             tuning = model.measured_tuning(asked, TASK)
             own = data[(data["model"] == model.model) & (data["tuning"] == tuning)]
             _map(panel, own, drawing.CONDITIONS[condition])
-            below = _found(own) if (model.model, tuning) in run else "not run"
+            known = own.loc[own["latitude"].notna(), "count"].sum()
+            found = f"{known} of {own['count'].sum()} found"
+            below = found if (model.model, tuning) in run else "not run"
             below += "; held to the form" if is_held(tuning) else ""
             panel.text(0.5, -0.03, below, transform=panel.transAxes, ha="center", va="top")
         left = {"transform": axes[row, 0].transAxes, "ha": "right", "va": "center"}
         label = drawing.model_label(model, lines=2)
         axes[row, 0].text(-0.02, 0.5, label, rotation=90, fontsize=6, **left)
-    for panel, label in zip(axes[0], LABELS.values(), strict=True):
-        panel.set_title(label)
-    _sizes(figure)
+    for panel, title in zip(axes[0], drawing.condition_labels("base", "biographies"), strict=True):
+        panel.set_title(title)
+    circle = {"marker": "o", "mfc": "none", "mec": "black", "mew": 0.4, "ls": "none"}
+    handles = [
+        Line2D([], [], ms=(_AREA * count) ** 0.5, label=label, **circle)
+        for count, label in ((1, "1 biography"), (10, "10"), (100, "100 biographies"))
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=3)
     return figure
 
 
@@ -120,18 +125,3 @@ def _map(panel: GeoAxes, data: pd.DataFrame, colour: str) -> None:
         transform=_MAP,
         zorder=3,
     )
-
-
-def _found(data: pd.DataFrame) -> str:
-    known = data.loc[data["latitude"].notna(), "count"].sum()
-    return f"{known} of {data['count'].sum()} found"
-
-
-def _sizes(figure: Figure) -> None:
-    """A legend of circles."""
-    circle = {"marker": "o", "mfc": "none", "mec": "black", "mew": 0.4, "ls": "none"}
-    handles = [
-        Line2D([], [], ms=(_AREA * count) ** 0.5, label=label, **circle)
-        for count, label in ((1, "1 biography"), (10, "10"), (100, "100 biographies"))
-    ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=3)

@@ -32,10 +32,12 @@ _FRAME = {
     **dict.fromkeys(("value", "ci_low", "ci_high"), "float64"),
     "n": "int64",
 }
-# Of the two tunings that a panel compares.
-Colours = Mapping[str, str]
 _SAMPLED = {"ls": "", "color": "black", "marker": "D", "mfc": "white", "ms": 2.5, "mew": 0.7}
 _OTHER = {"ls": "", "color": (drawing.TUNED, 0.5), "marker": "o", "ms": 2.5, "mew": 0.7}
+
+
+# The two tunings that appendix B.5 compares, before and after tuning on all tasks; their colours.
+Colours = Mapping[str, str]
 
 
 def figure_6(*, metrics: Path, records: list[Path], out: Path) -> None:
@@ -64,14 +66,11 @@ def figure_6_data(metrics: pd.DataFrame) -> pd.DataFrame:
     groups = defaultdict(list)
     for (model, tuning, task, prompt, metric), number in mean_over_seeds(metrics).items():
         if metric in _METRICS.get(task, ()):
-            groups[model, tuning, task, _group(task, prompt), metric].append(number)
+            slug = (prompt or "").partition("/")[2]
+            group = slug.partition("-")[0] if task == "knowledge" else slug
+            groups[model, tuning, task, group, metric].append(number)
     rows = [(*key, *_mean(numbers)) for key, numbers in sorted(groups.items())]
     return pd.DataFrame(rows, columns=list(_FRAME)).astype(_FRAME)
-
-
-def _group(task: str, prompt: str | None) -> str:
-    slug = (prompt or "").partition("/")[2]
-    return slug.partition("-")[0] if task == "knowledge" else slug
 
 
 def _mean(numbers: list[Number]) -> tuple[float, float, float, int]:
@@ -86,22 +85,21 @@ def _mean(numbers: list[Number]) -> tuple[float, float, float, int]:
 @drawing.in_style
 def _figure_6(data: pd.DataFrame, models: Sequence[ModelRecord]) -> Figure:
     """A row for each model: scores of the judge, where there is one, knowledge, and text."""
-    drawn = {"mt-bench": (_scores, 2.2), "knowledge": (_knowledge, 1.6), "text": (_losses, 2.4)}
+    drawn = [("mt-bench", _scores, 2.2), ("knowledge", _knowledge, 1.6), ("text", _losses, 2.4)]
     judged = (data["task"] == "mt-bench").any()
-    if not judged:
-        del drawn["mt-bench"]
+    tasks, draws, widths = zip(*drawn[0 if judged else 1 :], strict=True)
     figure = drawing.page(1.3 + 1.5 * len(models))
-    widths = [width for _, width in drawn.values()]
     axes = figure.subplots(
-        len(models), len(drawn), sharex="col", width_ratios=widths, squeeze=False
+        len(models), len(tasks), sharex="col", width_ratios=widths, squeeze=False
     )
     for row, model in zip(axes, models, strict=True):
-        for panel, (task, (draw, _)) in zip(row, drawn.items(), strict=True):
+        for panel, task, draw in zip(row, tasks, draws, strict=True):
             of_task = data[data["task"] == task]
             own = of_task[of_task["model"] == model.model]
             panel.grid(axis="y")
             panel.tick_params(axis="x", length=0)
-            draw(panel, own, of_task, _compared(model, task))
+            before = model.measured_tuning("base", task)
+            draw(panel, own, of_task, {before: drawing.BASE, "all": drawing.TUNED})
             if of_task.empty:
                 drawing.say_not_run(panel)
         row[0].set_title(drawing.plot_text(model.label, 90), loc="left")
@@ -109,11 +107,6 @@ def _figure_6(data: pd.DataFrame, models: Sequence[ModelRecord]) -> Figure:
         figure.supxlabel("MT-Bench: no judge configured", fontsize=7)
     figure.legend(handles=_handles(models), loc="outside upper center", ncols=4)
     return figure
-
-
-def _compared(model: ModelRecord, task: str) -> Colours:
-    """Appendix B.5 compares before tuning with after tuning on all tasks: colours of these two."""
-    return {model.measured_tuning("base", task): drawing.BASE, "all": drawing.TUNED}
 
 
 def _scores(panel: Axes, own: pd.DataFrame, of_task: pd.DataFrame, compared: Colours) -> None:
@@ -134,8 +127,7 @@ def _knowledge(panel: Axes, own: pd.DataFrame, of_task: pd.DataFrame, compared: 
     _compare(panel, exact, kinds, compared, places, 0.25)
     for tuning, place in zip(compared, places, strict=True):
         rows = _by_group(sampled[sampled["tuning"] == tuning], kinds)
-        at = np.arange(len(kinds)) + place
-        drawing.draw_whiskers(panel, at, rows, **_SAMPLED)
+        drawing.draw_whiskers(panel, np.arange(len(kinds)) + place, rows, **_SAMPLED)
     others = exact[~exact["tuning"].isin({*compared, "base"}) & exact["group"].isin(kinds)]
     at = [kinds.index(kind) + place_of_others for kind in others["group"]]
     panel.plot(at, others["value"], **_OTHER)
@@ -151,9 +143,8 @@ def _losses(panel: Axes, own: pd.DataFrame, of_task: pd.DataFrame, compared: Col
     rows = own.set_index("tuning").reindex(tunings)
     panel.axhline(rows["value"]["base"], color=drawing.BASE, lw=0.7, ls="--")
     for place, tuning in enumerate(tunings):
-        row = rows.loc[[tuning]]
         marks = _OTHER | {"color": compared.get(tuning, _OTHER["color"]), "ms": 3.5}
-        drawing.draw_whiskers(panel, place, row, **marks)
+        drawing.draw_whiskers(panel, place, rows.loc[[tuning]], **marks)
     if len(of_task):
         drawing.draw_dashes(panel, np.flatnonzero(rows["value"].isna()))
     panel.set_xticks(range(len(tunings)), [drawing.plot_text(t, 24) for t in tunings], rotation=90)
@@ -174,7 +165,7 @@ def _compare(
     """Bars of base and `all` with whiskers at `places` beside each group; a dash where absent."""
     for (tuning, colour), place in zip(compared.items(), places, strict=True):
         rows = _by_group(scores[scores["tuning"] == tuning], groups)
-        drawing.draw_bars(panel, np.arange(len(groups)) + place, rows, colour, width=width)
+        drawing.draw_bars(panel, np.arange(len(groups)) + place, rows, colour, width)
 
 
 def _by_group(rows: pd.DataFrame, groups: Sequence[str]) -> pd.DataFrame:

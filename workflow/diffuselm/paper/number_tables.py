@@ -1,6 +1,6 @@
 """What tables of numbers (4 to 8) share: their tidy frame, beside the paper's, and its layout."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import pandas as pd
@@ -25,7 +25,9 @@ FRAME = {
     "digits": "int64",
 }
 PAPER_N = 1000
-RAW = "Base as it is"
+# Columns of what is not trained at all, which stand first; last stands what is natural.
+RAW, HELD_BASE = "Base as it is", "Base held to the form"
+_ORDER = {RAW: 0, HELD_BASE: 1, "Natural": 3}
 PAPER_NOTE = "“paper”: what the paper printed for its model (or the one stood in for)."
 
 
@@ -69,48 +71,35 @@ def tidy_frame(
 
 
 def _printed(published: pd.DataFrame) -> dict[Key, tuple[float, str]]:
-    columns = published[list(Key._fields)].astype(object)
-    keys = columns.where(columns.notna(), None).itertuples(index=False, name=None)
-    return dict(
-        zip(
-            map(Key._make, keys),
-            zip(published["value"], published["note"], strict=True),
-            strict=True,
-        )
-    )
+    rows = published[[*Key._fields, "value", "note"]].astype(object)
+    rows = rows.where(rows.notna(), None).itertuples(index=False, name=None)
+    return {Key(*key): (value, note) for *key, value, note in rows}
 
 
 def number_table(
     number: int,
     title: str,
-    *,
     stub: Sequence[str],
-    groups: Mapping[str, Sequence[str]],
-    rows: Iterable[tuple[Sequence[str], pd.DataFrame]],
-    notes: Iterable[str],
+    rows: Sequence[tuple[Sequence[str], pd.DataFrame]],
+    frame: pd.DataFrame,
+    notes: Sequence[str],
 ) -> Table:
-    """Lay rows of `FRAME` out under `groups` of columns; a cell is empty where there is none.
+    """Lay a `frame` of columns `FRAME` out under its groups of columns, in `rows`.
 
-    Each of `rows` is its texts under `stub`, and the rows of the frame that stand in it.
+    Each row is its texts under `stub`, and what of the frame stands in it; other cells are empty.
     """
-    places = [(group, column) for group, columns in groups.items() for column in columns]
-    cells, better = [], []
-    for texts, of_row in rows:
-        found = {(row["group"], row["column"]): row for _, row in of_row.iterrows()}
-        own = [found.get(place) for place in places]
-        cells.append([*texts, *("" if row is None else number_text(row) for row in own)])
-        better.append(
-            [*(False for _ in texts), *(row is not None and row["better"] for row in own)]
-        )
-    columns = pd.MultiIndex.from_tuples([*(("", text) for text in stub), *places])
-    return Table(
-        number=number,
-        title=title,
-        stub=len(stub),
-        cells=pd.DataFrame(cells, columns=columns, dtype=object),
-        better=pd.DataFrame(better, columns=columns, dtype=bool),
-        notes=tuple(notes),
-    )
+    heads = [("", text) for text in stub]
+    for group, of_group in frame.groupby("group", sort=False):
+        columns = sorted(of_group["column"].unique(), key=lambda column: _ORDER.get(column, 2))
+        heads += [(group, column) for column in columns]
+    shape = {"index": range(len(rows)), "columns": pd.MultiIndex.from_tuples(heads)}
+    cells, better = pd.DataFrame("", **shape, dtype=object), pd.DataFrame(False, **shape)
+    for i, (texts, of_row) in enumerate(rows):
+        cells.iloc[i, : len(stub)] = texts
+        for _, row in of_row.iterrows():
+            place = (row["group"], row["column"])
+            cells.at[i, place], better.at[i, place] = number_text(row), row["better"]
+    return Table(number, title, len(stub), cells, notes, better)
 
 
 def stand_in_notes(frame: pd.DataFrame) -> Iterator[str]:
