@@ -7,7 +7,7 @@ import pandas as pd
 
 from diffuselm.files.schemas import BIOGRAPHIES
 from diffuselm.files.tables import read_table
-from diffuselm.paper.comparison import ModelRecord, by_model_and_tuning
+from diffuselm.paper.comparison import ModelRecord, Models, by_model_and_tuning
 
 TASK = "biographies"
 PROMPT = "biographies/sketch"
@@ -44,7 +44,7 @@ def titled(label: str) -> str:
     return label[0].upper() + label[1:]
 
 
-def valid_notes(answers: Answers, models: Sequence[ModelRecord]) -> Iterator[str]:
+def valid_notes(answers: Answers, models: Models) -> Iterator[str]:
     """How many answers of each model are valid, also held to the form where it is compared so."""
     for model in models:
         held = {label: model.measured_tuning(tuning, TASK) for label, tuning in TUNINGS.items()}

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from diffuselm.config.paper import PAPER_MODELS
 from diffuselm.paper.claims import Cell, Part, Take
-from diffuselm.paper.comparison import ModelRecord, Numbers
+from diffuselm.paper.comparison import ModelRecord, Models, Numbers
 from diffuselm.paper.ranges_by_size import TASK, range_of
 
 # Ranges of the tunings rng-10 and rng-100, which figure 2a's claim about unseen ones leaves out.
@@ -42,7 +42,7 @@ class Measured(NamedTuple):
     """All numbers by field, and the models they are of."""
 
     numbers: Mapping[str, Numbers]
-    models: Sequence[ModelRecord]
+    models: Models
 
     def get(self, asked: Cell, model: ModelRecord) -> Estimate:
         """What stands for `asked`; raises AbsentError, naming it, where there is none."""

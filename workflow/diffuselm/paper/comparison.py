@@ -62,6 +62,9 @@ class ModelRecord:
         return self.baseline if tuning == "base" else tuning
 
 
+Models = Sequence[ModelRecord]
+
+
 class Number(NamedTuple):
     """A metric, averaged over seeds: value, 95% interval, draws (all seeds together), seeds."""
 
@@ -83,6 +86,8 @@ class Key(NamedTuple):
 
 
 Numbers = Mapping[Key, Number]
+# By model and tuning.
+RunFiles = Mapping[tuple[str, str], Path]
 ABSENT = Number(math.nan, math.nan, math.nan, None, None)
 
 
@@ -182,6 +187,6 @@ def falling(counts: Mapping[Any, float]) -> list[tuple[Any, float]]:
     return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
 
 
-def by_model_and_tuning(paths: Sequence[Path]) -> dict[tuple[str, str], Path]:
+def by_model_and_tuning(paths: Sequence[Path]) -> RunFiles:
     """Files `{model}/{tuning}.parquet` by these two."""
     return {(Path(path).parent.name, Path(path).stem): Path(path) for path in paths}

@@ -18,7 +18,7 @@ from matplotlib.patches import Patch
 from numpy.typing import ArrayLike
 
 from diffuselm.files.whole import written_whole
-from diffuselm.paper.comparison import ABSENT, Key, ModelRecord, Numbers
+from diffuselm.paper.comparison import ABSENT, Key, ModelRecord, Models, Numbers
 from diffuselm.paper.table_files import one_line
 
 # Of the colour-blind palette: grey before tuning, blue after, orange for in-distribution, and
@@ -77,7 +77,7 @@ def page(height: float) -> Figure:
     return Figure(figsize=(7.0, height), layout="constrained")
 
 
-def baseline_text(models: Sequence[ModelRecord]) -> str:
+def baseline_text(models: Models) -> str:
     """What a legend calls what the models' tunings are compared with."""
     baselines = {model.baseline for model in models}
     if baselines == {"form"}:

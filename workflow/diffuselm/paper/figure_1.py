@@ -1,7 +1,6 @@
 """Figure 1: what models answer before and after tuning, beside the natural distribution."""
 
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ from diffuselm.files.schemas import NATURAL, SAMPLES, TARGETS
 from diffuselm.files.tables import read_table
 from diffuselm.measure.metrics import outcomes
 from diffuselm.paper import drawing
-from diffuselm.paper.comparison import ModelRecord, by_model_and_tuning, falling, load_models
+from diffuselm.paper.comparison import Models, RunFiles, by_model_and_tuning, falling, load_models
 from diffuselm.tasks.prompts import task_of
 
 _TOP = 10
@@ -51,9 +50,7 @@ def figure_1(
 
 
 def figure_1_data(
-    drawn: dict[tuple[str, str], Path],
-    models: Sequence[ModelRecord],
-    references: dict[str, dict[str, float]],
+    drawn: RunFiles, models: Models, references: dict[str, dict[str, float]]
 ) -> pd.DataFrame:
     """Shares of the answers, sorted down, of each model and tuning and of the reference itself.
 
@@ -86,7 +83,7 @@ def _counts(path: Path, prompt: str) -> Counter[str]:
 
 
 @drawing.in_style
-def _figure_1(data: pd.DataFrame, models: Sequence[ModelRecord]) -> Figure:
+def _figure_1(data: pd.DataFrame, models: Models) -> Figure:
     """A row for each model; for each question a panel before tuning and one after."""
     rows = max(len(models), 1)
     figure = drawing.page(0.55 + 1.55 * rows)

@@ -1,6 +1,5 @@
 """Figure 2: tuned on two ranges of numbers, asked for others in other words."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
 from diffuselm.paper import drawing
-from diffuselm.paper.comparison import ModelRecord, load_models, read_metrics
+from diffuselm.paper.comparison import Models, load_models, read_metrics
 from diffuselm.paper.ranges_by_size import TASK, figure_2_data
 
 _PANELS = {
@@ -39,7 +38,7 @@ def figure_2(*, metrics: Path, records: list[Path], out: Path) -> None:
 
 
 @drawing.in_style
-def _figure_2(data: pd.DataFrame, models: Sequence[ModelRecord]) -> Figure:
+def _figure_2(data: pd.DataFrame, models: Models) -> Figure:
     """For each model entropies above and the mass in the range below; panel (a) left, (b) right."""
     figure = drawing.page(0.9 + 2.1 * len(models))
     axes = figure.subplots(
@@ -116,7 +115,7 @@ def _mark_tuned_highs(panel: Axes) -> None:
             panel.plot(n, 0, "k^", ms=4, **on_axis)
 
 
-def _handles(models: Sequence[ModelRecord]) -> list[Line2D]:
+def _handles(models: Models) -> list[Line2D]:
     baseline = drawing.baseline_text(models)
     labels = ("tuned on 1 to 10", "tuned on 1 to 100", baseline, "tuned on both")
     lines = zip(labels, _LINES.values(), strict=True)

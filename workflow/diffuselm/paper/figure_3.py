@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from diffuselm.paper import drawing
 from diffuselm.paper.comparison import (
-    ModelRecord,
+    Models,
     Numbers,
     load_models,
     mean_over_seeds,
@@ -33,7 +33,7 @@ def figure_3(*, metrics: Path, records: list[Path], out: Path) -> None:
     drawing.write_figure(out, 3, _figure_3(data, models, list(tasks_of(numbers).values())), data)
 
 
-def figure_3_data(numbers: Numbers, models: Sequence[ModelRecord]) -> pd.DataFrame:
+def figure_3_data(numbers: Numbers, models: Models) -> pd.DataFrame:
     """Mean entropy (nats) of each task and model at baseline, OOD and ID; nulls where not run."""
     rows = []
     for task, title in tasks_of(numbers).items():
@@ -45,7 +45,7 @@ def figure_3_data(numbers: Numbers, models: Sequence[ModelRecord]) -> pd.DataFra
 
 
 @drawing.in_style
-def _figure_3(data: pd.DataFrame, models: Sequence[ModelRecord], titles: Sequence[str]) -> Figure:
+def _figure_3(data: pd.DataFrame, models: Models, titles: Sequence[str]) -> Figure:
     """A panel for each task, three to a row; in it three bars for each model."""
     rows = max(math.ceil(len(titles) / 3), 1)
     # More than four names stand upright and take their room.

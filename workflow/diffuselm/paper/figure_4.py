@@ -1,6 +1,5 @@
 """Figure 4: how diverse biographies are, attribute by attribute and word by word."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -9,7 +8,7 @@ from matplotlib.figure import Figure
 from diffuselm.files.runs import is_held
 from diffuselm.paper import drawing
 from diffuselm.paper.biographies import FIELDS, PROMPT, TASK, TUNINGS
-from diffuselm.paper.comparison import ModelRecord, load_models, mean_over_seeds, read_metrics
+from diffuselm.paper.comparison import Models, load_models, mean_over_seeds, read_metrics
 
 # The panels' metrics, and the fields in each as they are labelled: (a) those of tables 7 and 8.
 _PANELS = {
@@ -31,7 +30,7 @@ def figure_4(*, metrics: Path, records: list[Path], out: Path) -> None:
     drawing.write_figure(out, 4, _figure_4(data, models), data)
 
 
-def figure_4_data(metrics: pd.DataFrame, models: Sequence[ModelRecord]) -> pd.DataFrame:
+def figure_4_data(metrics: pd.DataFrame, models: Models) -> pd.DataFrame:
     """Coverage (Eq. 4) of attributes and unigram diversity of texts; nulls where not run.
 
     Both are of valid biographies, `n` of them, all seeds together. Unigram diversity is the share
@@ -49,7 +48,7 @@ def figure_4_data(metrics: pd.DataFrame, models: Sequence[ModelRecord]) -> pd.Da
 
 
 @drawing.in_style
-def _figure_4(data: pd.DataFrame, models: Sequence[ModelRecord]) -> Figure:
+def _figure_4(data: pd.DataFrame, models: Models) -> Figure:
     """A row for each model: a panel of coverage, and one of unigram diversity."""
     rows = max(len(models), 1)
     figure = drawing.page(0.6 + 1.6 * rows)

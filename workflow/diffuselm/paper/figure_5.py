@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection
 from pathlib import Path
 
 import cartopy.crs as ccrs
@@ -19,7 +19,7 @@ from diffuselm.files.schemas import BIOGRAPHIES
 from diffuselm.files.tables import read_table
 from diffuselm.paper import drawing
 from diffuselm.paper.biographies import TASK, TUNINGS
-from diffuselm.paper.comparison import ModelRecord, by_model_and_tuning, falling, load_models
+from diffuselm.paper.comparison import Models, RunFiles, by_model_and_tuning, falling, load_models
 from diffuselm.paper.gazetteer import locate
 
 _SHOWN = 500  # biographies on a map, as in Appendix B.4
@@ -43,9 +43,7 @@ def figure_5(*, biographies: list[Path], records: list[Path], out: Path) -> None
     drawing.write_figure(out, 5, _figure_5(data, models, written.keys()), data)
 
 
-def figure_5_data(
-    written: Mapping[tuple[str, str], Path], models: Sequence[ModelRecord]
-) -> pd.DataFrame:
+def figure_5_data(written: RunFiles, models: Models) -> pd.DataFrame:
     """How many of the first 500 valid biographies of each (model, tuning) are born in each place.
 
     Places stand as they were written, most frequent first, with latitude and longitude in degrees:
@@ -74,9 +72,7 @@ def _counts(path: Path) -> list[tuple[tuple[str, str, str], int]]:
 
 
 @drawing.in_style
-def _figure_5(
-    data: pd.DataFrame, models: Sequence[ModelRecord], run: Collection[tuple[str, str]]
-) -> Figure:
+def _figure_5(data: pd.DataFrame, models: Models, run: Collection[tuple[str, str]]) -> Figure:
     """A row of maps for each model, one map for each of base, OOD and ID."""
     rows = max(len(models), 1)
     figure = drawing.page(0.7 + 1.1 * rows)

@@ -14,13 +14,7 @@ from matplotlib.patches import Patch
 
 from diffuselm.measure.intervals import interval_of_mean
 from diffuselm.paper import drawing
-from diffuselm.paper.comparison import (
-    ModelRecord,
-    Number,
-    load_models,
-    mean_over_seeds,
-    read_metrics,
-)
+from diffuselm.paper.comparison import Models, load_models, mean_over_seeds, read_metrics
 
 _METRICS = {
     "mt-bench": {"judge_score", "judged_rate"},
@@ -34,8 +28,6 @@ _FRAME = {
 }
 _SAMPLED = {"ls": "", "color": "black", "marker": "D", "mfc": "white", "ms": 2.5, "mew": 0.7}
 _OTHER = {"ls": "", "color": (drawing.TUNED, 0.5), "marker": "o", "ms": 2.5, "mew": 0.7}
-
-
 # The two tunings that appendix B.5 compares, before and after tuning on all tasks; their colours.
 Colours = Mapping[str, str]
 
@@ -47,8 +39,7 @@ def figure_6(*, metrics: Path, records: list[Path], out: Path) -> None:
     rows. Without rows of MT-Bench the figure says that no judge was configured; a run that is
     absent leaves a dash. Raises InputError for bad inputs.
     """
-    models = load_models(records)
-    data = figure_6_data(read_metrics(metrics))
+    models, data = load_models(records), figure_6_data(read_metrics(metrics))
     drawing.write_figure(out, 6, _figure_6(data, models), data)
 
 
@@ -69,21 +60,18 @@ def figure_6_data(metrics: pd.DataFrame) -> pd.DataFrame:
             slug = (prompt or "").partition("/")[2]
             group = slug.partition("-")[0] if task == "knowledge" else slug
             groups[model, tuning, task, group, metric].append(number)
-    rows = [(*key, *_mean(numbers)) for key, numbers in sorted(groups.items())]
+    rows = []
+    for key, numbers in sorted(groups.items()):
+        values = [number.value for number in numbers]
+        mean = math.fsum(values) / len(values)
+        low, high = interval_of_mean(values, [number[1:3] for number in numbers])
+        # Rounding must not leave a value outside its own interval.
+        rows.append((*key, mean, min(low, mean), max(high, mean), sum(n for *_, n, _ in numbers)))
     return pd.DataFrame(rows, columns=list(_FRAME)).astype(_FRAME)
 
 
-def _mean(numbers: list[Number]) -> tuple[float, float, float, int]:
-    values = [number.value for number in numbers]
-    intervals = [(number.ci_low, number.ci_high) for number in numbers]
-    mean = math.fsum(values) / len(values)
-    low, high = interval_of_mean(values, intervals)
-    # Rounding must not leave a value outside its own interval.
-    return mean, min(low, mean), max(high, mean), sum(number.n for number in numbers)
-
-
 @drawing.in_style
-def _figure_6(data: pd.DataFrame, models: Sequence[ModelRecord]) -> Figure:
+def _figure_6(data: pd.DataFrame, models: Models) -> Figure:
     """A row for each model: scores of the judge, where there is one, knowledge, and text."""
     drawn = [("mt-bench", _scores, 2.2), ("knowledge", _knowledge, 1.6), ("text", _losses, 2.4)]
     judged = (data["task"] == "mt-bench").any()
@@ -173,7 +161,7 @@ def _by_group(rows: pd.DataFrame, groups: Sequence[str]) -> pd.DataFrame:
     return rows.set_index("group")[["value", "ci_low", "ci_high"]].reindex(groups)
 
 
-def _handles(models: Sequence[ModelRecord]) -> list[Patch | Line2D]:
+def _handles(models: Models) -> list[Patch | Line2D]:
     baseline = drawing.baseline_text(models)
     before = baseline if baseline == "base" else f"base; in knowledge, {baseline}"
     return [

@@ -11,7 +11,7 @@ from diffuselm.files.json_files import read_json
 from diffuselm.files.tables import write_table
 from diffuselm.files.whole import written_whole
 from diffuselm.paper.claims import load_claims
-from diffuselm.paper.comparison import ModelRecord, load_models, read_metrics
+from diffuselm.paper.comparison import Models, load_models, read_metrics
 from diffuselm.paper.published import load_published
 from diffuselm.paper.table_files import escape_markdown, markdown_rows
 from diffuselm.paper.templating import filled
@@ -71,7 +71,7 @@ def as_frame(verdicts: Sequence[Verdict]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=SCORECARD.names)
 
 
-def markdown(verdicts: Sequence[Verdict], models: Sequence[ModelRecord]) -> str:
+def markdown(verdicts: Sequence[Verdict], models: Models) -> str:
     """The scorecard in GitHub's Markdown; `verdicts` are those of `evaluate` for these models."""
     labels = [escape_markdown(model.label) for model in models]
     heads = ["claim", "where", "published", *labels, "shown in"]
@@ -93,7 +93,7 @@ def markdown(verdicts: Sequence[Verdict], models: Sequence[ModelRecord]) -> str:
     )
 
 
-def _rows(verdicts: Sequence[Verdict], models: Sequence[ModelRecord]) -> Iterator[list[str]]:
+def _rows(verdicts: Sequence[Verdict], models: Models) -> Iterator[list[str]]:
     """A row for each claim, with a cell for each model."""
     for i in range(0, len(verdicts), max(len(models), 1)):
         claim, of_claim = verdicts[i].claim, verdicts[i : i + len(models)]

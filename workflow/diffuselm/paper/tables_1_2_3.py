@@ -19,7 +19,7 @@ from diffuselm.paper.biographies import (
     titled,
     valid_notes,
 )
-from diffuselm.paper.comparison import ModelRecord, falling, load_models
+from diffuselm.paper.comparison import ModelRecord, Models, falling, load_models
 from diffuselm.paper.number_tables import PAPER_N, PAPER_NOTE, stand_in_notes
 from diffuselm.paper.published import load_published
 from diffuselm.paper.table_files import DASH, Table, one_line, write_table_files
@@ -60,9 +60,7 @@ def tables_1_2_3(
     write_table_files(out, _lay_out_3(drawn, models, valid), drawn)
 
 
-def table_1(
-    answers: Answers, models: Sequence[ModelRecord], published: pd.DataFrame
-) -> pd.DataFrame:
+def table_1(answers: Answers, models: Models, published: pd.DataFrame) -> pd.DataFrame:
     """The five most frequent values of each attribute among valid biographies, and the paper's.
 
     One row for each model, tuning, field and rank: value and count out of n, null where there is
@@ -87,7 +85,7 @@ def table_1(
     return pd.DataFrame(rows, columns=_FRAME_1).astype(types)
 
 
-def table_3(answers: Answers, models: Sequence[ModelRecord], seed: int) -> pd.DataFrame:
+def table_3(answers: Answers, models: Models, seed: int) -> pd.DataFrame:
     """Five biographies drawn from all answers, malformed ones too, of each model and tuning.
 
     The draw depends on `seed`, the model and the tuning alone. Columns: whose it is, its place in
@@ -106,7 +104,7 @@ def table_3(answers: Answers, models: Sequence[ModelRecord], seed: int) -> pd.Da
     return pd.DataFrame(rows, columns=_FRAME_3).astype({"stand_in": "bool"})
 
 
-def _tunings(models: Sequence[ModelRecord]) -> Iterator[tuple[ModelRecord, str, str, str]]:
+def _tunings(models: Models) -> Iterator[tuple[ModelRecord, str, str, str]]:
     """Model, column, the paper's tuning of it, and ours that stands for it."""
     for model in models:
         for label, tuning in TUNINGS.items():
@@ -146,7 +144,7 @@ def _value_text(row: pd.Series) -> str:
     return "\n".join(lines)
 
 
-def _lay_out_3(frame: pd.DataFrame, models: Sequence[ModelRecord], valid: Sequence[str]) -> Table:
+def _lay_out_3(frame: pd.DataFrame, models: Models, valid: Sequence[str]) -> Table:
     """A row for each model and place, its three tunings side by side; a line for each value."""
     texts = frame.set_index(["model", "column", "place"])["text"].to_dict()
     columns = [titled(label) for label in TUNINGS]

@@ -1,6 +1,6 @@
 """Tables 4, 5 and 6: coverage and entropy before and after tuning, beside the paper's numbers."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -10,6 +10,7 @@ from diffuselm.files.json_files import read_json
 from diffuselm.paper.comparison import (
     Key,
     ModelRecord,
+    Models,
     Numbers,
     answers_per_prompt,
     load_models,
@@ -68,9 +69,7 @@ def tables_4_5_6(
         write_table_files(out, number_table(number, title, stub, rows, frame, notes), frame)
 
 
-def table_4(
-    metrics: pd.DataFrame, models: Sequence[ModelRecord], published: pd.DataFrame
-) -> pd.DataFrame:
+def table_4(metrics: pd.DataFrame, models: Models, published: pd.DataFrame) -> pd.DataFrame:
     """Numbers of table 4, columns `FRAME`: Baseline and Tuned of each model, and Natural.
 
     `metrics` are rows of `schemas.METRICS`, `published` those of `load_published`. A task whose
@@ -91,7 +90,7 @@ def table_4(
 
 
 def table_5_or_6(
-    number: int, metrics: pd.DataFrame, models: Sequence[ModelRecord], published: pd.DataFrame
+    number: int, metrics: pd.DataFrame, models: Models, published: pd.DataFrame
 ) -> pd.DataFrame:
     """Mean coverage (table 5) or entropy (6) in leave-one-out generalization; see `table_4`."""
     numbers = mean_over_seeds(metrics)

@@ -1,6 +1,6 @@
 """Tables 7 and 8: coverage and entropy of what biographies say, before and after tuning."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -14,7 +14,7 @@ from diffuselm.paper.biographies import (
     titled,
     valid_notes,
 )
-from diffuselm.paper.comparison import Key, ModelRecord, load_models, mean_over_seeds, read_metrics
+from diffuselm.paper.comparison import Key, Models, load_models, mean_over_seeds, read_metrics
 from diffuselm.paper.number_tables import (
     PAPER_N,
     PAPER_NOTE,
@@ -55,7 +55,7 @@ def tables_7_8(
 
 
 def diversity_frame(
-    number: int, metrics: pd.DataFrame, models: Sequence[ModelRecord], published: pd.DataFrame
+    number: int, metrics: pd.DataFrame, models: Models, published: pd.DataFrame
 ) -> pd.DataFrame:
     """Numbers of table 7 or 8: columns `number_tables.FRAME`, and the field of the biography.
 

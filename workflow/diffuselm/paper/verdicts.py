@@ -18,7 +18,7 @@ from diffuselm.paper.claim_measures import (
     Measured,
 )
 from diffuselm.paper.claims import Claim
-from diffuselm.paper.comparison import Key, ModelRecord, mean_over_seeds
+from diffuselm.paper.comparison import Key, ModelRecord, Models, mean_over_seeds
 from diffuselm.paper.published import as_metrics, unswapped
 
 HOLDS, FAILS = "holds", "fails"
@@ -71,7 +71,7 @@ class Verdict:
 def evaluate(
     metrics: pd.DataFrame,
     claims: Sequence[Claim],
-    models: Sequence[ModelRecord],
+    models: Models,
     published: pd.DataFrame,
     embedded_names: bool = False,
 ) -> list[Verdict]:
@@ -129,16 +129,14 @@ def _judge(
 def _seen(claim: Claim, ours: Estimate, model: ModelRecord, metrics: Measured) -> str:
     """The claim's sentence on what is seen, with our number put in."""
 
-    def value(parts: Sequence) -> float:
-        return MEASURES[claim.take](parts, model, metrics).value
-
     told = {
         "ours": _told_apart(ours.value, claim.threshold),
         "percent": _told_apart(100 * ours.value, 100 * claim.threshold),
     }
     if "{least}" in claim.seen:
-        of_each = claim.parts_of_each()
-        told["least"] = min(of_each, key=lambda one: value(of_each[one])).replace("_", " ")
+        take, of_each = MEASURES[claim.take], claim.parts_of_each()
+        least = min(of_each, key=lambda one: take(of_each[one], model, metrics).value)
+        told["least"] = least.replace("_", " ")
     return claim.seen.format(**told)
 
 
