@@ -39,6 +39,13 @@ def read_answers(paths: Sequence[Path]) -> Answers:
     }
 
 
+def tunings_of(models: Models) -> Iterator[tuple[ModelRecord, str, str, str]]:
+    """Model, label of a tuning, the paper's tuning of it, and ours that stands for it."""
+    for model in models:
+        for label, tuning in TUNINGS.items():
+            yield model, label, tuning, model.measured_tuning(tuning, TASK)
+
+
 def titled(label: str) -> str:
     """A label of `TUNINGS` or `FIELDS` as a table's heading."""
     return label[0].upper() + label[1:]

@@ -50,8 +50,7 @@ class Measured(NamedTuple):
         number = self.numbers.get(cell.field, {}).get(cell.key(model.model))
         if number is None or math.isnan(number.value):
             raise AbsentError(f"no {cell}")
-        ends = (number.ci_low, number.ci_high)
-        low, high = (number.value if math.isnan(end) else end for end in ends)
+        low, high = (number.value if math.isnan(end) else end for end in number[1:3])
         return Estimate(number.value, low, high, number.n)
 
 
@@ -180,8 +179,7 @@ def _by_size(
     for prompt in asked:
         own_panel, size = range_of(prompt)
         if own_panel == panel:
-            one = measured(part.filled("of", prompt), model, metrics)
-            groups.setdefault(size, []).append(one)
+            groups.setdefault(size, []).append(measured(part.filled("of", prompt), model, metrics))
     if not groups:
         raise AbsentError(f"no prompts of figure 2's {panel}")
     return groups

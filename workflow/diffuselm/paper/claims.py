@@ -135,10 +135,9 @@ class Claim(Settings):
 
     @model_validator(mode="after")
     def _has_whole_cells(self) -> Self:
-        for part in self.parts:
-            if twice := [key for key in self.each for cell in part.cells().values()
-                         if key in cell.model_fields_set]:  # fmt: skip
-                raise ValueError(f"parts: found {twice[0]} in a cell; expected it in each alone")
+        cells = [cell for part in self.parts for cell in part.cells().values()]
+        if twice := [key for key in self.each for cell in cells if key in cell.model_fields_set]:
+            raise ValueError(f"parts: found {twice[0]} in a cell; expected it in each alone")
         for cell in self.all_cells():
             if not cell.metric or bool(cell.of) == (self.take in _OF_FIGURE_2):
                 raise ValueError(

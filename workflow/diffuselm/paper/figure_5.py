@@ -18,7 +18,7 @@ from diffuselm.files.runs import is_held
 from diffuselm.files.schemas import BIOGRAPHIES
 from diffuselm.files.tables import read_table
 from diffuselm.paper import drawing
-from diffuselm.paper.biographies import TASK, TUNINGS
+from diffuselm.paper.biographies import TASK, TUNINGS, tunings_of
 from diffuselm.paper.comparison import Models, RunFiles, by_model_and_tuning, falling, load_models
 from diffuselm.paper.gazetteer import locate
 
@@ -37,8 +37,7 @@ def figure_5(*, biographies: list[Path], records: list[Path], out: Path) -> None
     were run; `records` the models' JSON files in the order of the rows. Needs no network. Raises
     InputError for bad inputs.
     """
-    written = by_model_and_tuning(biographies)
-    models = load_models(records)
+    models, written = load_models(records), by_model_and_tuning(biographies)
     data = figure_5_data(written, models)
     drawing.write_figure(out, 5, _figure_5(data, models, written.keys()), data)
 
@@ -50,14 +49,11 @@ def figure_5_data(written: RunFiles, models: Models) -> pd.DataFrame:
     null where `gazetteer.locate` does not know them.
     """
     rows = []
-    for model in models:
-        for asked in TUNINGS.values():
-            tuning = model.measured_tuning(asked, TASK)
-            if (path := written.get((model.model, tuning))) is None:
-                continue
-            for (place, city, country), count in _counts(path):
-                found = locate(city, country) or (math.nan, math.nan)
-                rows.append((model.model, tuning, place, count, *found))
+    for model, _, _, tuning in tunings_of(models):
+        path = written.get((model.model, tuning))
+        for (place, city, country), count in _counts(path) if path else ():
+            found = locate(city, country) or (math.nan, math.nan)
+            rows.append((model.model, tuning, place, count, *found))
     # Types for the case that there is no row.
     types = {"count": "int64", "latitude": "float64", "longitude": "float64"}
     return pd.DataFrame(rows, columns=_COLUMNS).astype(types)

@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -100,7 +100,9 @@ def _figure_6(data: pd.DataFrame, models: Models) -> Figure:
 def _scores(panel: Axes, own: pd.DataFrame, of_task: pd.DataFrame, compared: Colours) -> None:
     """Score of each category of MT-Bench, and last their mean."""
     categories = [*sorted(set(of_task["group"]) - {""}), ""]
-    _compare(panel, own[own["metric"] == "judge_score"], categories, compared, (-0.2, 0.2), 0.38)
+    scores = own[own["metric"] == "judge_score"]
+    for at, rows, colour in _beside(scores, categories, compared, (-0.2, 0.2)):
+        drawing.draw_bars(panel, at, rows, colour, width=0.38)
     labels = [drawing.plot_text(category, 14) or "mean" for category in categories]
     panel.set_xticks(range(len(labels)), labels, rotation=90)
     panel.set_ylim(0, 10.4)
@@ -112,10 +114,10 @@ def _knowledge(panel: Axes, own: pd.DataFrame, of_task: pd.DataFrame, compared: 
     kinds = sorted(set(of_task["group"]) - {""})
     exact, sampled = (own[own["metric"] == name] for name in ("target_mass", "target_rate"))
     *places, place_of_others = -0.27, 0.0, 0.27
-    _compare(panel, exact, kinds, compared, places, 0.25)
-    for tuning, place in zip(compared, places, strict=True):
-        rows = _by_group(sampled[sampled["tuning"] == tuning], kinds)
-        drawing.draw_whiskers(panel, np.arange(len(kinds)) + place, rows, **_SAMPLED)
+    for at, rows, colour in _beside(exact, kinds, compared, places):
+        drawing.draw_bars(panel, at, rows, colour)
+    for at, rows, _ in _beside(sampled, kinds, compared, places):
+        drawing.draw_whiskers(panel, at, rows, **_SAMPLED)
     others = exact[~exact["tuning"].isin({*compared, "base"}) & exact["group"].isin(kinds)]
     at = [kinds.index(kind) + place_of_others for kind in others["group"]]
     panel.plot(at, others["value"], **_OTHER)
@@ -142,23 +144,14 @@ def _losses(panel: Axes, own: pd.DataFrame, of_task: pd.DataFrame, compared: Col
         panel.set_yticks([])
 
 
-def _compare(
-    panel: Axes,
-    scores: pd.DataFrame,
-    groups: Sequence[str],
-    compared: Colours,
-    places: Sequence[float],
-    width: float,
-) -> None:
-    """Bars of base and `all` with whiskers at `places` beside each group; a dash where absent."""
+def _beside(
+    scores: pd.DataFrame, groups: Sequence[str], compared: Colours, places: Sequence[float]
+) -> Iterator[tuple[np.ndarray, pd.DataFrame, str]]:
+    """Of each tuning: its place beside each group, its score in each, null if none, its colour."""
     for (tuning, colour), place in zip(compared.items(), places, strict=True):
-        rows = _by_group(scores[scores["tuning"] == tuning], groups)
-        drawing.draw_bars(panel, np.arange(len(groups)) + place, rows, colour, width)
-
-
-def _by_group(rows: pd.DataFrame, groups: Sequence[str]) -> pd.DataFrame:
-    """The rows of one tuning and metric in the order of `groups`, nulls where a group has none."""
-    return rows.set_index("group")[["value", "ci_low", "ci_high"]].reindex(groups)
+        rows = scores[scores["tuning"] == tuning].set_index("group")
+        ends = rows[["value", "ci_low", "ci_high"]].reindex(groups)
+        yield np.arange(len(groups)) + place, ends, colour
 
 
 def _handles(models: Models) -> list[Patch | Line2D]:

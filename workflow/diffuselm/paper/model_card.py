@@ -23,11 +23,11 @@ from diffuselm.paper.comparison import (
     mean_over_seeds,
     read_metrics,
 )
+from diffuselm.paper.job_times import WEIGHTS
 from diffuselm.paper.table_files import DASH, escape_markdown, markdown_rows
 from diffuselm.paper.templating import TEMPLATES
 from diffuselm.tasks.target_sets import read_prompts
 
-WEIGHTS = "adapter_model.safetensors"
 # Metric -> its title, digits, and whether it was sampled and so has an interval.
 METRICS = {
     "coverage": ("coverage", 1, True),

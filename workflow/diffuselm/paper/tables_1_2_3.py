@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +11,15 @@ import pandas as pd
 from diffuselm.files.seeds import derive
 from diffuselm.paper.biographies import (
     FIELDS,
-    TASK,
     TUNINGS,
     TUNINGS_NOTE,
     Answers,
     read_answers,
     titled,
+    tunings_of,
     valid_notes,
 )
-from diffuselm.paper.comparison import ModelRecord, Models, falling, load_models
+from diffuselm.paper.comparison import Models, falling, load_models
 from diffuselm.paper.number_tables import PAPER_N, PAPER_NOTE, stand_in_notes
 from diffuselm.paper.published import load_published
 from diffuselm.paper.table_files import DASH, Table, one_line, write_table_files
@@ -71,10 +71,10 @@ def table_1(answers: Answers, models: Models, published: pd.DataFrame) -> pd.Dat
     paper = of_table.set_index(["model", "tuning", "field", "rank"])[["text", "value"]]
     paper = paper.T.to_dict("list")
     rows = []
-    for model, column, asked, tuning in _tunings(models):
+    for model, label, asked, tuning in tunings_of(models):
         found = answers.get((model.model, tuning))
         n = None if found is None else int(found["valid"].sum())
-        whose = (1, model.model, model.label, model.stand_in, column, tuning)
+        whose = (1, model.model, model.label, model.stand_in, titled(label), tuning)
         for field in FIELDS:
             values = [] if found is None else found[found["valid"]][field].dropna()
             ours = [*falling(Counter(map(str, values))), *[(None, None)] * _SHOWN]
@@ -92,23 +92,16 @@ def table_3(answers: Answers, models: Models, seed: int) -> pd.DataFrame:
     the table (from 1), and what `schemas.BIOGRAPHIES` says of it.
     """
     rows = []
-    for model, column, _, tuning in _tunings(models):
+    for model, label, _, tuning in tunings_of(models):
         found = answers.get((model.model, tuning))
         if found is None:
             continue
         found = found.sort_values(["prompt", "seed", "draw"], ignore_index=True)
         rng = np.random.default_rng(derive(seed, "table-3", model.model, tuning))
         drawn = found.iloc[rng.permutation(len(found))[:_SHOWN]][_DRAWN]
-        whose = (3, model.model, model.label, model.stand_in, column, tuning)
+        whose = (3, model.model, model.label, model.stand_in, titled(label), tuning)
         rows.extend((*whose, place, *row) for place, row in enumerate(drawn.to_numpy(), start=1))
     return pd.DataFrame(rows, columns=_FRAME_3).astype({"stand_in": "bool"})
-
-
-def _tunings(models: Models) -> Iterator[tuple[ModelRecord, str, str, str]]:
-    """Model, column, the paper's tuning of it, and ours that stands for it."""
-    for model in models:
-        for label, tuning in TUNINGS.items():
-            yield model, titled(label), tuning, model.measured_tuning(tuning, TASK)
 
 
 def _lay_out_1(frame: pd.DataFrame, valid: Sequence[str]) -> Table:

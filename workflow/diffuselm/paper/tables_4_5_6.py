@@ -146,16 +146,13 @@ def _by_model(frame: pd.DataFrame) -> list[tuple[tuple[str, str], pd.DataFrame]]
 def _notes(frame: pd.DataFrame, draws: int | None, natural_source: str) -> list[str]:
     text = filled(
         "notes_4_5_6.jinja",
-        held_base=(frame["column"] == HELD_BASE).any(),
-        form_taught=(frame["tuning"] == "form").any(),
+        **{name: set(frame[name]) for name in ("column", "tuning", "metric", "note")},
+        held_base=HELD_BASE,
         stand_ins=list(stand_in_notes(frame)),
-        coverage=(frame["metric"] == "coverage").any(),
-        natural=(frame["column"] == "Natural").any(),
         natural_source=natural_source,
         printed=frame["published"].notna().any(),
         paper_note=PAPER_NOTE,
         draws=draws,
         paper_draws=PAPER_N,
-        misprinted=(frame["note"] == "misprinted").any(),
     )
     return text.strip().split("\n")

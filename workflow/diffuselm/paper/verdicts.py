@@ -41,16 +41,11 @@ class Verdict:
     claim: Claim
     model: ModelRecord
     verdict: str
-    ours: Estimate | None
-    """None where it is not measured."""
-    reasons: tuple[str, ...]
-    """Why, where the verdict needs it."""
-    stands_for: str
-    """`FORM_TAUGHT` or `HELD` where a tuning other than the claim's was measured, else ""."""
-    paper: str
-    """The same measure of the paper's own tables, for the model or the one stood in for, or ""."""
-    notes: tuple[str, ...]
-    """Those of `MARKS` that this number of the paper's carries."""
+    ours: Estimate | None  # None where it is not measured
+    reasons: tuple[str, ...]  # why, where the verdict needs it
+    stands_for: str  # `FORM_TAUGHT` or `HELD` where another tuning than the claim's was measured
+    paper: str  # the same measure of the paper's own tables, for the model or the one stood in for
+    notes: tuple[str, ...]  # those of `MARKS` that this number of the paper's carries
 
     @property
     def reason(self) -> str:
