@@ -192,7 +192,12 @@ def _temperature_needed(parts: Sequence[Part], model: ModelRecord, metrics: Meas
     lies between the last that surely does not and the first that surely does.
     """
     swept, aim = parts[0].cell, measured(parts[1], model, metrics)
-    sweep = _sweep(swept, model, metrics)
+    key = swept.measured(model).key(model.model)
+    sweep = sorted(
+        (float(fits[1]), metrics.get(swept.model_copy(update={"field": field}), model))
+        for field, numbers in metrics.numbers.items()
+        if key in numbers and (fits := _TEMPERATURE.fullmatch(field))
+    )
     if not sweep:
         raise AbsentError(f"no {swept.measured(model)} at other temperatures")
     reached = [t for t, found in sweep if found.value >= aim.value]
@@ -208,15 +213,6 @@ def _temperature_needed(parts: Sequence[Part], model: ModelRecord, metrics: Meas
     valid = metrics.get(swept.model_copy(update=at), model).value
     how = "reached" if reached else "not reached"
     return Estimate(value, low, high, aim.n, f"{how} at {value:g}, where {valid:.0%} is valid")
-
-
-def _sweep(cell: Cell, model: ModelRecord, metrics: Measured) -> list[tuple[float, Estimate]]:
-    key = cell.measured(model).key(model.model)
-    return sorted(
-        (float(fits[1]), metrics.get(cell.model_copy(update={"field": field}), model))
-        for field, numbers in metrics.numbers.items()
-        if key in numbers and (fits := _TEMPERATURE.fullmatch(field))
-    )
 
 
 # What a claim's `take` may name.

@@ -27,8 +27,6 @@ Take = Literal[
 _LEAST_PARTS = {"second smallest": 2, "largest gaps": 3, "temperature needed": 2}
 # These ask the prompts of figure 2: their cells name none.
 _OF_FIGURE_2 = ("share of uniform", "gain at sizes")
-# Tunings that go by the cell's own task.
-_OF_TASK = {"only-TASK": "only-", "without-TASK": "without-"}
 _Value = Annotated[str, Field(pattern=r"^[a-z0-9_/-]+$")]
 _Text = Annotated[str, Field(min_length=1)]
 
@@ -56,9 +54,7 @@ class Cell(Settings):
     def filled(self, key: str, one: str) -> Self:
         """This cell with `one` under `key`, and with the tuning of its own task."""
         cell = self.model_copy(update={key: one})
-        if own := _OF_TASK.get(self.tuning):
-            return cell.model_copy(update={"tuning": own + cell.task})
-        return cell
+        return cell.model_copy(update={"tuning": cell.tuning.replace("TASK", cell.task)})
 
     def measured(self, model: ModelRecord) -> Self:
         """The number that stands for this one where `model` is compared."""

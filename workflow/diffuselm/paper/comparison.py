@@ -22,8 +22,6 @@ from diffuselm.measure.metrics import UP_TO_ONE
 # As in tables 5 and 6.
 _TITLES = ("Baby Names", "Countries", "Fruits", "Days and Dates", "Numbers", "Occupations")
 TASK_TITLES = dict(zip(PAPER_TASKS, _TITLES, strict=True))
-# The tunings that a model may be compared with, and what tables and figures call each.
-BASELINES = {"base": "Baseline", "form": "Form taught"}
 # Measured on the untouched base whatever the baseline: no form is asked there.
 _FORMLESS = ("text", "mt-bench", "adapter")
 # A model that does not keep the form never ends a biography: all three are held to it.
@@ -51,7 +49,7 @@ class ModelRecord:
     @property
     def baseline_label(self) -> str:
         """What tables and figures call what this model's tunings are compared with."""
-        return BASELINES[self.baseline]
+        return {"base": "Baseline", "form": "Form taught"}[self.baseline]
 
     def measured_tuning(self, tuning: str, task: str) -> str:
         """The tuning whose numbers stand for `tuning` where this model is compared on `task`."""
@@ -86,8 +84,7 @@ class Key(NamedTuple):
 
 
 Numbers = Mapping[Key, Number]
-# By model and tuning.
-RunFiles = Mapping[tuple[str, str], Path]
+RunFiles = Mapping[tuple[str, str], Path]  # by model and tuning
 ABSENT = Number(math.nan, math.nan, math.nan, None, None)
 
 
@@ -149,18 +146,16 @@ def answers_per_prompt(metrics: pd.DataFrame) -> int | None:
 
     Of the prompts and tunings whose coverage is compared: of others, few answers check a rate.
     """
-    rates_only = metrics["tuning"].eq("base") & metrics["model"].isin(
-        metrics.loc[metrics["tuning"] == "form", "model"]
-    )
-    counted = metrics[
+    taught = metrics.loc[metrics["tuning"] == "form", "model"]
+    numbers = metrics.loc[
         (metrics["metric"] == "coverage")
         & (metrics["field"] == "value")
         & metrics["prompt"].notna()
         & ~metrics["task"].isin(("ranges", "knowledge", "biographies"))
-        & ~rates_only
-    ]
-    numbers = set(counted["n"])
-    return int(numbers.pop()) if len(numbers) == 1 else None
+        & ~(metrics["tuning"].eq("base") & metrics["model"].isin(taught)),
+        "n",
+    ].unique()
+    return int(numbers[0]) if len(numbers) == 1 else None
 
 
 def tasks_of(numbers: Numbers) -> dict[str, str]:

@@ -159,10 +159,7 @@ def say_not_run(panel: Axes) -> None:
 
 
 def write_figure(out: Path, number: int, figure: Figure, data: pd.DataFrame) -> None:
-    """Write `out`/figure-N.png (300 dpi), .pdf (fonts embedded) and .csv, each whole.
-
-    The same data give the same bytes.
-    """
+    """Write `out`/figure-N.png (300 dpi), .pdf and .csv, each whole; same data, same bytes."""
     stem = Path(out) / f"figure-{number}"
     FigureCanvasAgg(figure)
     # Without the dates and versions that would make two runs differ.

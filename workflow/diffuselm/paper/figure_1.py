@@ -103,12 +103,11 @@ def _figure_1(data: pd.DataFrame, models: Models) -> Figure:
                 panel.set_ylim(0, 1.15 * asked["share"].max())
                 panel.tick_params(labelleft=tuning == before)
             axes[row, 0].set_ylabel(f"{drawing.model_label(model)}\nshare of answers")
+    natural = "natural distribution, in its own order"
     handles = [
         Patch(color=drawing.BASE, label=drawing.baseline_text(models)),
         Patch(color=drawing.TUNED, label="tuned on this prompt"),
-        Line2D(
-            [], [], color=drawing.REFERENCE, lw=1.2, label="natural distribution, in its own order"
-        ),
+        Line2D([], [], color=drawing.REFERENCE, lw=1.2, label=natural),
     ]
     figure.legend(handles=handles, loc="outside upper center", ncols=3)
     return figure

@@ -44,12 +44,16 @@ def _figure_2(data: pd.DataFrame, models: Models) -> Figure:
     axes = figure.subplots(
         2 * len(models), 2, sharex="col", height_ratios=[1.5, 0.7] * len(models), squeeze=False
     )
-    highest = _highest_entropy(data)
+    # One top for all panels, so that models compare; answers off the range may pass log n.
+    shown = data[data["quantity"] != "target_mass"][["mean", "ci_high"]].to_numpy()
+    highest = max([1.0, *np.log(data["n"]), *shown[np.isfinite(shown)]])
     for row, model in enumerate(models):
         entropies, masses = axes[2 * row], axes[2 * row + 1]
         for panel, above, below in zip(_PANELS, entropies, masses, strict=True):
             own = data[(data["model"] == model.model) & (data["panel"] == panel)]
             own = own.replace({"tuning": {model.measured_tuning("base", TASK): "base"}})
+            above.grid(axis="y")
+            below.grid(axis="y")
             _entropies(above, own)
             above.set_ylim(0, 1.08 * highest)
             _lines(below, own, "target_mass", "-")
@@ -66,15 +70,8 @@ def _figure_2(data: pd.DataFrame, models: Models) -> Figure:
     return figure
 
 
-def _highest_entropy(data: pd.DataFrame) -> float:
-    """Top of all panels, so that models can be compared; answers off the range may pass log n."""
-    shown = data[data["quantity"] != "target_mass"][["mean", "ci_high"]].to_numpy()
-    return max([1.0, *np.log(data["n"]), *shown[np.isfinite(shown)]])
-
-
 def _entropies(panel: Axes, data: pd.DataFrame) -> None:
     """Entropy of samples and exact, under the entropy of a uniform answer."""
-    panel.grid(axis="y")
     if data.empty:
         drawing.say_not_run(panel)
         return
@@ -86,7 +83,6 @@ def _entropies(panel: Axes, data: pd.DataFrame) -> None:
 
 def _lines(panel: Axes, data: pd.DataFrame, quantity: str, style: str) -> None:
     """A line for each tuning: solid with its markers and intervals, or dotted and bare."""
-    panel.grid(axis="y")
     for tuning, look in _LINES.items():
         line = data[(data["tuning"] == tuning) & (data["quantity"] == quantity)].sort_values("n")
         line = line.rename(columns={"mean": "value"})
@@ -116,8 +112,8 @@ def _mark_tuned_highs(panel: Axes) -> None:
 
 
 def _handles(models: Models) -> list[Line2D]:
-    baseline = drawing.baseline_text(models)
-    labels = ("tuned on 1 to 10", "tuned on 1 to 100", baseline, "tuned on both")
+    before = drawing.baseline_text(models)
+    labels = ("tuned on 1 to 10", "tuned on 1 to 100", before, "tuned on both")
     lines = zip(labels, _LINES.values(), strict=True)
     return [
         *(Line2D([], [], ms=3, label=label, **look) for label, look in lines),

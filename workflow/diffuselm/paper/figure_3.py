@@ -49,18 +49,16 @@ def _figure_3(data: pd.DataFrame, models: Models, titles: Sequence[str]) -> Figu
     """A panel for each task, three to a row; in it three bars for each model."""
     rows = max(math.ceil(len(titles) / 3), 1)
     # More than four names stand upright and take their room.
-    height = 1.5 if len(models) <= 4 else 2.2
-    figure = drawing.page(0.9 + height * rows)
+    figure = drawing.page(0.9 + (1.5 if len(models) <= 4 else 2.2) * rows)
     axes = figure.subplots(rows, 3, sharey=True, squeeze=False)
     names = [drawing.model_label(model) for model in models]
-    for place, panel in enumerate(axes.flat):
-        if place >= len(titles):
-            panel.set_axis_off()
-            continue
-        own = data[data["title"] == titles[place]].rename(columns={"entropy": "value"})
+    for panel in axes.flat[len(titles) :]:
+        panel.set_axis_off()
+    for place, (panel, title) in enumerate(zip(axes.flat, titles, strict=False)):
+        own = data[data["title"] == title].rename(columns={"entropy": "value"})
         drawing.draw_conditions(panel, own, names)
         _name_models(panel, names)
-        panel.set_title(drawing.plot_text(titles[place], 40))
+        panel.set_title(drawing.plot_text(title, 40))
         # Models are named where no panel stands below.
         panel.tick_params(labelbottom=place + 3 >= len(titles))
         panel.set_ylabel("entropy (nats)" if place % 3 == 0 else "")

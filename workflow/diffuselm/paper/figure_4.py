@@ -15,7 +15,6 @@ _PANELS = {
     "coverage": {field: label for field, label in FIELDS.items() if field != "gender"},
     "unigram_diversity": {"accomplishment": "accomplishment", "biography": "whole biography"},
 }
-_TITLES = ("(a) attributes", "(b) words")
 _COLUMNS = ["model", "metric", "field", "condition", "tuning", "value", "ci_low", "ci_high", "n"]
 
 
@@ -62,7 +61,7 @@ def _figure_4(data: pd.DataFrame, models: Models) -> Figure:
             if metric == "coverage":
                 panel.set_ylabel(f"{drawing.model_label(model, lines=2)}\ncoverage")
                 panel.set_xlabel(_valid(own), fontsize=6)
-    for panel, title in zip(axes[0], _TITLES, strict=True):
+    for panel, title in zip(axes[0], ("(a) attributes", "(b) words"), strict=True):
         panel.set_title(title)
         panel.set_ylim(bottom=0)  # once all rows are drawn: it ends the scaling of the top
     drawing.name_conditions(figure, "base", "biographies")

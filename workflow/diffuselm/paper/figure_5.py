@@ -18,7 +18,7 @@ from diffuselm.files.runs import is_held
 from diffuselm.files.schemas import BIOGRAPHIES
 from diffuselm.files.tables import read_table
 from diffuselm.paper import drawing
-from diffuselm.paper.biographies import TASK, TUNINGS, tunings_of
+from diffuselm.paper.biographies import tunings_of
 from diffuselm.paper.comparison import Models, RunFiles, by_model_and_tuning, falling, load_models
 from diffuselm.paper.gazetteer import locate
 
@@ -73,19 +73,17 @@ def _figure_5(data: pd.DataFrame, models: Models, run: Collection[tuple[str, str
     rows = max(len(models), 1)
     figure = drawing.page(0.7 + 1.1 * rows)
     axes = figure.subplots(rows, 3, squeeze=False, subplot_kw={"projection": _MAP})
-    for row, model in enumerate(models):
-        for panel, (condition, asked) in zip(axes[row], TUNINGS.items(), strict=True):
-            tuning = model.measured_tuning(asked, TASK)
-            own = data[(data["model"] == model.model) & (data["tuning"] == tuning)]
-            _map(panel, own, drawing.CONDITIONS[condition])
-            known = own.loc[own["latitude"].notna(), "count"].sum()
-            found = f"{known} of {own['count'].sum()} found"
-            below = found if (model.model, tuning) in run else "not run"
-            below += "; held to the form" if is_held(tuning) else ""
-            panel.text(0.5, -0.03, below, transform=panel.transAxes, ha="center", va="top")
-        left = {"transform": axes[row, 0].transAxes, "ha": "right", "va": "center"}
-        label = drawing.model_label(model, lines=2)
-        axes[row, 0].text(-0.02, 0.5, label, rotation=90, fontsize=6, **left)
+    for panel, (model, condition, _, tuning) in zip(axes.flat, tunings_of(models), strict=False):
+        own = data[(data["model"] == model.model) & (data["tuning"] == tuning)]
+        _map(panel, own, drawing.CONDITIONS[condition])
+        known = own.loc[own["latitude"].notna(), "count"].sum()
+        found = f"{known} of {own['count'].sum()} found"
+        below = found if (model.model, tuning) in run else "not run"
+        below += "; held to the form" if is_held(tuning) else ""
+        panel.text(0.5, -0.03, below, transform=panel.transAxes, ha="center", va="top")
+    for panel, model in zip(axes[:, 0], models, strict=False):
+        left = {"transform": panel.transAxes, "ha": "right", "va": "center"}
+        panel.text(-0.02, 0.5, drawing.model_label(model, lines=2), rotation=90, fontsize=6, **left)
     for panel, title in zip(axes[0], drawing.condition_labels("base", "biographies"), strict=True):
         panel.set_title(title)
     circle = {"marker": "o", "mfc": "none", "mec": "black", "mew": 0.4, "ls": "none"}

@@ -49,10 +49,9 @@ def figure_6_data(metrics: pd.DataFrame) -> pd.DataFrame:
     `metrics` are rows of `schemas.METRICS`. One row for each model, tuning, task, group and
     metric found, sorted by these. A group is a category of `mt-bench`, a kind of `knowledge` (its
     prompts' slugs up to their first hyphen), or "" for the task as a whole. Values are averaged
-    over seeds, then over the group's prompts; the 95% interval is that of `interval_of_mean`, for
-    these very questions; n is the total over seeds and prompts. Metrics: `judge_score` (1 to 10),
-    `judged_rate`, `target_mass` (exact accuracy), `target_rate` (accuracy of samples),
-    `loss_per_token` (nats).
+    over seeds, then over the group's prompts, with the 95% interval for these very questions; n is
+    the total. Metrics: `judge_score` (1 to 10), `judged_rate`, `target_mass` (exact accuracy),
+    `target_rate` (accuracy of samples), `loss_per_token` (nats).
     """
     groups = defaultdict(list)
     for (model, tuning, task, prompt, metric), number in mean_over_seeds(metrics).items():

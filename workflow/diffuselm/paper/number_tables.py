@@ -1,7 +1,6 @@
 """What tables of numbers (4 to 8) share: their tidy frame, beside the paper's, and its layout."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
 
 import pandas as pd
 
@@ -31,15 +30,8 @@ _ORDER = {RAW: 0, HELD_BASE: 1, "Natural": 3}
 PAPER_NOTE = "“paper”: what the paper printed for its model (or the one stood in for)."
 
 
-class Place(NamedTuple):
-    """Where a number stands in its table, the key of the number, and its decimals."""
-
-    row: str
-    model: ModelRecord
-    group: str
-    column: str
-    key: Key
-    digits: int
+# Where a number stands (row, model, group, column), its key, and its decimals.
+Place = tuple[str, ModelRecord, str, str, Key, int]
 
 
 def tidy_frame(
@@ -51,29 +43,24 @@ def tidy_frame(
     answers of a base model that does not keep the form, only the rates are, and no number of the
     paper's: as raw texts they say nothing.
     """
-    paper = _printed(published[published["table"] == table])
+    columns = [*Key._fields, "value", "note"]
+    printed = published.loc[published["table"] == table, columns].astype(object)
+    printed = printed.where(printed.notna(), None).itertuples(index=False, name=None)
+    paper = {Key(*key): (value, note) for *key, value, note in printed}
     rows = []
     for row, model, group, column, asked, digits in places:
         raw = column == RAW
         tuning = asked.tuning if raw else model.measured_tuning(asked.tuning, asked.task)
         key = asked._replace(tuning=tuning)
         number = ABSENT if raw else numbers.get(key, ABSENT)
-        rates = (
-            numbers.get(key._replace(metric=rate), ABSENT).value
-            for rate in ("valid_rate", "target_rate")
-        )
+        rate_keys = (key._replace(metric=rate) for rate in ("valid_rate", "target_rate"))
+        rates = (numbers.get(rate_key, ABSENT).value for rate_key in rate_keys)
         owner = "natural" if key.model == "natural" else model.paper_model
-        printed = (None, "") if raw else paper.get(asked._replace(model=owner), (None, ""))
+        of_paper = (None, "") if raw else paper.get(asked._replace(model=owner), (None, ""))
         headings = (table, row, model.model, model.label, model.stand_in, group, column)
         about = (key.task, key.prompt, key.tuning, key.metric)
-        rows.append((*headings, *about, *number, *printed, *rates, False, digits))
+        rows.append((*headings, *about, *number, *of_paper, *rates, False, digits))
     return pd.DataFrame(rows, columns=list(FRAME)).astype(FRAME)
-
-
-def _printed(published: pd.DataFrame) -> dict[Key, tuple[float, str]]:
-    rows = published[[*Key._fields, "value", "note"]].astype(object)
-    rows = rows.where(rows.notna(), None).itertuples(index=False, name=None)
-    return {Key(*key): (value, note) for *key, value, note in rows}
 
 
 def number_table(

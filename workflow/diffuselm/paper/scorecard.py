@@ -42,10 +42,9 @@ def scorecard(
 ) -> None:
     """Write `out`/scorecard.parquet (columns `SCORECARD`) and `out`/scorecard.md.
 
-    `metrics` is a file of `schemas.METRICS`; `records` are `results/models/{model}.json`, in the
-    order of the columns; `published` and `claims` are the transcripts in `resources/paper`; `names`
-    is the run.json of the natural distribution. Raises InputError for a bad input; a number that is
-    absent from the metrics is no error.
+    `metrics` is a file of `schemas.METRICS`; `records` are the models' JSON files in the order of
+    the columns; `published` and `claims` are the transcripts in `resources/paper`; `names` is the
+    run.json of the stage `names`. Raises InputError for a bad input.
     """
     models, paper = load_models(records), load_published(published)
     embedded = read_json(names).get("source") == "embedded"

@@ -41,9 +41,8 @@ class Table:
 
 def write_table_files(out: Path, table: Table, data: pd.DataFrame) -> None:
     """Write `out`/table-N.md and .tex of `table`, and .csv of the `data` behind it, each whole."""
-    texts = table.better is None
     # Answers may hold a bare carriage return, which only a quoted cell keeps.
-    quoting = csv.QUOTE_NONNUMERIC if texts else csv.QUOTE_MINIMAL
+    quoting = csv.QUOTE_NONNUMERIC if table.better is None else csv.QUOTE_MINIMAL
     files = {
         "csv": data.to_csv(index=False, lineterminator="\n", quoting=quoting),
         "md": markdown(table),
@@ -59,18 +58,15 @@ def number_text(row: pd.Series) -> str:
 
     `row` is one of a frame with the columns `number_tables.FRAME`. A noted number gets a †.
     """
-
-    def digits(value: float) -> str:
-        return f"{value:.{row['digits']}f}"
-
-    lines = [digits(row["value"]) if math.isfinite(row["value"]) else DASH]
+    form = f".{row['digits']}f"
+    lines = [f"{row['value']:{form}}" if math.isfinite(row["value"]) else DASH]
     if math.isfinite(row["ci_low"]) and math.isfinite(row["ci_high"]):
-        lines.append(f"[{digits(row['ci_low'])}, {digits(row['ci_high'])}]")
+        lines.append(f"[{row['ci_low']:{form}}, {row['ci_high']:{form}}]")
     rates = {"valid": row["valid"], "on target": row["on_target"]}
     if shown := [f"{rate:.0%} {what}" for what, rate in rates.items() if math.isfinite(rate)]:
         lines.append(", ".join(shown))
     if math.isfinite(row["published"]):
-        lines.append(f"(paper {digits(row['published'])}{'†' if row['note'] else ''})")
+        lines.append(f"(paper {row['published']:{form}}{'†' if row['note'] else ''})")
     return "\n".join(lines)
 
 

@@ -67,9 +67,8 @@ def table_1(answers: Answers, models: Models, published: pd.DataFrame) -> pd.Dat
     none, beside the paper's of that rank. Equally frequent values come in the order of their text.
     `published` are the rows of `load_published`.
     """
-    of_table = published[published["table"] == 1]
-    paper = of_table.set_index(["model", "tuning", "field", "rank"])[["text", "value"]]
-    paper = paper.T.to_dict("list")
+    paper = published[published["table"] == 1].set_index(["model", "tuning", "field", "rank"])
+    paper = paper[["text", "value"]].T.to_dict("list")
     rows = []
     for model, label, asked, tuning in tunings_of(models):
         found = answers.get((model.model, tuning))

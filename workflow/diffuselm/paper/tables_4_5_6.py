@@ -24,7 +24,6 @@ from diffuselm.paper.number_tables import (
     PAPER_N,
     PAPER_NOTE,
     RAW,
-    Place,
     number_table,
     stand_in_notes,
     tidy_frame,
@@ -79,7 +78,7 @@ def table_4(metrics: pd.DataFrame, models: Models, published: pd.DataFrame) -> p
     coverage = f"Coverage-{draws}" if draws else "Coverage"
     asked = {key.prompt for key in numbers}
     places = [
-        Place(title, model, group, column, Key(model.model, tuning, task, prompt, metric), digits)
+        (title, model, group, column, Key(model.model, tuning, task, prompt, metric), digits)
         for title, task, prompt, tuned in _TABLE_4
         if prompt in asked
         for metric, group, digits in (("entropy", "Entropy", 2), ("coverage", coverage, 0))
@@ -96,13 +95,11 @@ def table_5_or_6(
     numbers = mean_over_seeds(metrics)
     metric, digits = {5: ("coverage", 1), 6: ("entropy", 2)}[number]
     places = [
-        Place(title, model, model.label, column, key, digits)
+        (title, model, model.label, column, Key(model.model, tuning, task, None, metric), digits)
         for task, title in tasks_of(numbers).items()
+        for tuned in [("Ours (OOD)", ood_tuning(task, numbers))]
         for model in models
-        for column, tuning in _columns(
-            model, numbers, model.baseline_label, ("Ours (OOD)", ood_tuning(task, numbers))
-        )
-        for key in [Key(model.model, tuning, task, None, metric)]
+        for column, tuning in _columns(model, numbers, model.baseline_label, tuned)
     ]
     return _compared(tidy_frame(number, places, numbers, published))
 

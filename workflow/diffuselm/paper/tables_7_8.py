@@ -18,7 +18,6 @@ from diffuselm.paper.comparison import Key, Models, load_models, mean_over_seeds
 from diffuselm.paper.number_tables import (
     PAPER_N,
     PAPER_NOTE,
-    Place,
     number_table,
     stand_in_notes,
     tidy_frame,
@@ -68,12 +67,12 @@ def diversity_frame(
     measured = metrics[metrics["task"] == TASK]
     frames = []
     for field in _FIELDS[number]:
+        group = titled(FIELDS[field])
         places = [
-            Place(title, model, titled(FIELDS[field]), column, key, digits)
+            (title, model, group, column, Key(model.model, tuning, TASK, PROMPT, metric), digits)
             for title, metric, digits in _METRICS
             for model in models
             for column, tuning in _COLUMNS.items()
-            for key in [Key(model.model, tuning, TASK, PROMPT, metric)]
         ]
         numbers = mean_over_seeds(measured, field)
         frame = tidy_frame(number, places, numbers, right[right["field"] == field])
