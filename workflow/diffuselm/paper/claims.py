@@ -42,7 +42,6 @@ class Cell(Settings):
 
     @property
     def task(self) -> str:
-        """The task that the number is of."""
         return self.of.partition("/")[0]
 
     def key(self, model: str) -> Key:
@@ -80,7 +79,6 @@ class Part(Settings):
         return self
 
     def cells(self) -> dict[str, Cell]:
-        """The numbers that it is made of."""
         return {name: cell for name, cell in self if cell}
 
     def filled(self, key: str, one: str) -> Self:
@@ -162,7 +160,6 @@ class Claim(Settings):
         return [part for parts in self.parts_of_each().values() for part in parts]
 
     def all_cells(self) -> list[Cell]:
-        """The numbers that the parts are made of."""
         return [cell for part in self.all_parts() for cell in part.cells().values()]
 
 

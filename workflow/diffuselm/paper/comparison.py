@@ -13,7 +13,6 @@ from scipy.special import stdtrit
 
 from diffuselm.config.base import checked
 from diffuselm.config.paper import PAPER_TASKS, PaperModel
-from diffuselm.config.strict_files import read_text
 from diffuselm.errors import InputError
 from diffuselm.files.schemas import METRICS
 from diffuselm.files.tables import read_table
@@ -95,7 +94,10 @@ def load_models(records: Sequence[Path]) -> tuple[ModelRecord, ...]:
     """
     models: dict[str, ModelRecord] = {}
     for path in records:
-        text = read_text(Path(path), "a model's record")
+        try:
+            text = Path(path).read_bytes()
+        except OSError as error:
+            raise InputError(f"{path}: {error.strerror}; expected a model's record") from error
         record = checked(TypeAdapter(ModelRecord).validate_json, text, path)
         if record.model in models:
             raise InputError(f"{path}: model {record.model!r} was given before, expected it once")

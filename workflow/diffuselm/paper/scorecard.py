@@ -46,9 +46,10 @@ def scorecard(
     the columns; `published` and `claims` are the transcripts in `resources/paper`; `names` is the
     run.json of the stage `names`. Raises InputError for a bad input.
     """
-    models, paper = load_models(records), load_published(published)
+    models, measured = load_models(records), read_metrics(metrics)
+    listed, paper = load_claims(claims), load_published(published)
     embedded = read_json(names).get("source") == "embedded"
-    verdicts = evaluate(read_metrics(metrics), load_claims(claims), models, paper, embedded)
+    verdicts = evaluate(measured, listed, models, paper, embedded)
     write_table(Path(out) / "scorecard.parquet", as_frame(verdicts), SCORECARD)
     with written_whole(Path(out) / "scorecard.md") as part:
         part.write_text(markdown(verdicts, models), encoding="utf-8", newline="\n")
