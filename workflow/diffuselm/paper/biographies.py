@@ -7,7 +7,7 @@ import pandas as pd
 
 from diffuselm.files.schemas import BIOGRAPHIES
 from diffuselm.files.tables import read_table
-from diffuselm.paper.comparison import ModelRecord, by_model_and_tuning
+from diffuselm.paper.comparison import ModelRecord, Models, by_model_and_tuning
 
 TASK = "biographies"
 PROMPT = "biographies/sketch"
@@ -39,12 +39,19 @@ def read_answers(paths: Sequence[Path]) -> Answers:
     }
 
 
+def tunings_of(models: Models) -> Iterator[tuple[ModelRecord, str, str, str]]:
+    """Model, label of a tuning, the paper's tuning of it, and ours that stands for it."""
+    for model in models:
+        for label, tuning in TUNINGS.items():
+            yield model, label, tuning, model.measured_tuning(tuning, TASK)
+
+
 def titled(label: str) -> str:
     """A label of `TUNINGS` or `FIELDS` as a table's heading."""
     return label[0].upper() + label[1:]
 
 
-def valid_notes(answers: Answers, models: Sequence[ModelRecord]) -> Iterator[str]:
+def valid_notes(answers: Answers, models: Models) -> Iterator[str]:
     """How many answers of each model are valid, also held to the form where it is compared so."""
     for model in models:
         held = {label: model.measured_tuning(tuning, TASK) for label, tuning in TUNINGS.items()}

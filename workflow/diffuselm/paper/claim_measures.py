@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from diffuselm.config.paper import PAPER_MODELS
 from diffuselm.paper.claims import Cell, Part, Take
-from diffuselm.paper.comparison import ModelRecord, Numbers
+from diffuselm.paper.comparison import ModelRecord, Models, Numbers
 from diffuselm.paper.ranges_by_size import TASK, range_of
 
 # Ranges of the tunings rng-10 and rng-100, which figure 2a's claim about unseen ones leaves out.
@@ -42,7 +42,7 @@ class Measured(NamedTuple):
     """All numbers by field, and the models they are of."""
 
     numbers: Mapping[str, Numbers]
-    models: Sequence[ModelRecord]
+    models: Models
 
     def get(self, asked: Cell, model: ModelRecord) -> Estimate:
         """What stands for `asked`; raises AbsentError, naming it, where there is none."""
@@ -50,8 +50,7 @@ class Measured(NamedTuple):
         number = self.numbers.get(cell.field, {}).get(cell.key(model.model))
         if number is None or math.isnan(number.value):
             raise AbsentError(f"no {cell}")
-        ends = (number.ci_low, number.ci_high)
-        low, high = (number.value if math.isnan(end) else end for end in ends)
+        low, high = (number.value if math.isnan(end) else end for end in number[1:3])
         return Estimate(number.value, low, high, number.n)
 
 
@@ -113,11 +112,11 @@ def _largest_gaps(parts: Sequence[Part], model: ModelRecord, metrics: Measured) 
 
 def _above_other_models(parts: Sequence[Part], model: ModelRecord, metrics: Measured) -> Estimate:
     """By how much the model exceeds the other models, in the part where that is least."""
-    others = [other for other in _peers(model, metrics) if other != model]
     gains = [
         _difference(measured(part, model, metrics), measured(part, other, metrics))
         for part in parts
-        for other in others
+        for other in _peers(model, metrics)
+        if other != model
     ]
     return _combined(min, gains)
 
@@ -130,17 +129,13 @@ def _spread_of_models(parts: Sequence[Part], model: ModelRecord, metrics: Measur
     peers = _peers(model, metrics)
 
     def spread(cells: Sequence[Cell]) -> Estimate:
-        per_cell = [[metrics.get(cell, peer) for peer in peers] for cell in cells]
-        return _combined(statistics.fmean, [_spread(estimates) for estimates in per_cell])
+        found = [[metrics.get(cell, peer) for peer in peers] for cell in cells]
+        spreads = [_difference(_combined(max, each), _combined(min, each)) for each in found]
+        low_at_0 = [each._replace(low=max(each.low, 0.0)) for each in spreads]
+        return _combined(statistics.fmean, low_at_0)
 
-    return _ratio(
-        spread([part.cell for part in parts]), spread([part.over for part in parts if part.over])
-    )
-
-
-def _spread(estimates: Sequence[Estimate]) -> Estimate:
-    spread = _difference(_combined(max, estimates), _combined(min, estimates))
-    return spread._replace(low=max(spread.low, 0.0))
+    over = [part.over for part in parts if part.over]
+    return _ratio(spread([part.cell for part in parts]), spread(over))
 
 
 def _peers(model: ModelRecord, metrics: Measured) -> list[ModelRecord]:
@@ -158,9 +153,8 @@ def _share_of_uniform(parts: Sequence[Part], model: ModelRecord, metrics: Measur
 
     Its interval is that of draws from these formats; the figure's, of formats like these, is wider.
     """
-    groups = _by_size("formats", parts[0], model, metrics)
     shares = []
-    for high, estimates in groups.items():
+    for high, estimates in _by_size("formats", parts[0], model, metrics).items():
         if high not in _SEEN:
             mean = _combined(statistics.fmean, estimates)
             shares.append(Estimate(*(end / math.log(high) for end in mean[:3]), mean.n))
@@ -185,8 +179,7 @@ def _by_size(
     for prompt in asked:
         own_panel, size = range_of(prompt)
         if own_panel == panel:
-            one = measured(part.filled("of", prompt), model, metrics)
-            groups.setdefault(size, []).append(one)
+            groups.setdefault(size, []).append(measured(part.filled("of", prompt), model, metrics))
     if not groups:
         raise AbsentError(f"no prompts of figure 2's {panel}")
     return groups
@@ -199,11 +192,15 @@ def _temperature_needed(parts: Sequence[Part], model: ModelRecord, metrics: Meas
     lies between the last that surely does not and the first that surely does.
     """
     swept, aim = parts[0].cell, measured(parts[1], model, metrics)
-    sweep = _sweep(swept, model, metrics)
+    key = swept.measured(model).key(model.model)
+    sweep = sorted(
+        (float(fits[1]), metrics.get(swept.model_copy(update={"field": field}), model))
+        for field, numbers in metrics.numbers.items()
+        if key in numbers and (fits := _TEMPERATURE.fullmatch(field))
+    )
     if not sweep:
         raise AbsentError(f"no {swept.measured(model)} at other temperatures")
     reached = [t for t, found in sweep if found.value >= aim.value]
-    surely = [t for t, found in sweep if found.low >= aim.high]
     maybe = [t for t, found in sweep if found.high >= aim.low]
     usual = metrics.get(swept, model)  # at temperature 1
     below = [1.0] if usual.high < aim.low else []
@@ -211,22 +208,11 @@ def _temperature_needed(parts: Sequence[Part], model: ModelRecord, metrics: Meas
     value = reached[0] if reached else sweep[-1][0]
     # Just above the last temperature that does not reach it.
     low = math.nextafter(below[-1], math.inf) if below else 0.0
-    high = surely[0] if surely else math.inf
+    high = next((t for t, found in sweep if found.low >= aim.high), math.inf)
     at = {"field": f"temperature {value:g}", "metric": "valid_rate"}
     valid = metrics.get(swept.model_copy(update=at), model).value
     how = "reached" if reached else "not reached"
     return Estimate(value, low, high, aim.n, f"{how} at {value:g}, where {valid:.0%} is valid")
-
-
-def _sweep(cell: Cell, model: ModelRecord, metrics: Measured) -> list[tuple[float, Estimate]]:
-    key = cell.measured(model).key(model.model)
-    fields = ((_TEMPERATURE.fullmatch(field), field) for field in metrics.numbers)
-    found = [
-        (float(fits[1]), metrics.get(cell.model_copy(update={"field": field}), model))
-        for fits, field in fields
-        if fits and key in metrics.numbers[field]
-    ]
-    return sorted(found)
 
 
 # What a claim's `take` may name.

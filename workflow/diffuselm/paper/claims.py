@@ -1,11 +1,10 @@
 """The paper's claims, as `resources/paper/claims.yaml` lists them: numbers and thresholds."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from diffuselm.config.base import Settings, checked
 from diffuselm.config.paper import PaperModel
@@ -28,14 +27,14 @@ Take = Literal[
 _LEAST_PARTS = {"second smallest": 2, "largest gaps": 3, "temperature needed": 2}
 # These ask the prompts of figure 2: their cells name none.
 _OF_FIGURE_2 = ("share of uniform", "gain at sizes")
-# Tunings that go by the cell's own task.
-_OF_TASK = {"only-TASK": "only-", "without-TASK": "without-"}
+_Value = Annotated[str, Field(pattern=r"^[a-z0-9_/-]+$")]
+_Text = Annotated[str, Field(min_length=1)]
 
 
 class Cell(Settings):
     """One number of the metrics: that of a prompt `task/slug`, or of a task's mean."""
 
-    tuning: Annotated[str, Field(min_length=1)]
+    tuning: _Text
     """`only-TASK` and `without-TASK` are those of the cell's own task."""
     of: str = ""
     metric: str = ""
@@ -43,7 +42,6 @@ class Cell(Settings):
 
     @property
     def task(self) -> str:
-        """The task that the number is of."""
         return self.of.partition("/")[0]
 
     def key(self, model: str) -> Key:
@@ -55,9 +53,7 @@ class Cell(Settings):
     def filled(self, key: str, one: str) -> Self:
         """This cell with `one` under `key`, and with the tuning of its own task."""
         cell = self.model_copy(update={key: one})
-        if own := _OF_TASK.get(self.tuning):
-            return cell.model_copy(update={"tuning": own + cell.task})
-        return cell
+        return cell.model_copy(update={"tuning": cell.tuning.replace("TASK", cell.task)})
 
     def measured(self, model: ModelRecord) -> Self:
         """The number that stands for this one where `model` is compared."""
@@ -83,9 +79,7 @@ class Part(Settings):
         return self
 
     def cells(self) -> dict[str, Cell]:
-        """The numbers that it is made of."""
-        cells = {"cell": self.cell, "over": self.over, "minus": self.minus}
-        return {name: cell for name, cell in cells.items() if cell}
+        return {name: cell for name, cell in self if cell}
 
     def filled(self, key: str, one: str) -> Self:
         """This part with `one` under `key` of its cells."""
@@ -97,18 +91,12 @@ class Claim(Settings):
     """One statement, where it stands, what measures it, and the threshold that it has to meet."""
 
     id: Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
-    statement: Annotated[str, Field(min_length=1)]
-    where: Annotated[str, Field(min_length=1)]
+    statement: _Text
+    where: _Text
     published: str
     """The numbers as printed."""
     parts: Annotated[tuple[Part, ...], Field(min_length=1)]
-    each: Annotated[
-        dict[
-            Literal["of", "field", "metric"],
-            tuple[Annotated[str, Field(pattern=r"^[a-z0-9_/-]+$")], ...],
-        ],
-        Field(max_length=1, default_factory=dict),
-    ]
+    each: dict[Literal["of", "field", "metric"], tuple[_Value, ...]] = Field({}, max_length=1)
     """A key that the cells leave open, and what stands there in turn."""
     take: Take = "smallest"
     """What of the parts meets the threshold: a measure of `claim_measures.MEASURES`."""
@@ -122,36 +110,28 @@ class Claim(Settings):
     """Why a stand-in can neither meet nor miss it."""
     if_absent: str = ""
     """Why it does not apply where the metrics lack it."""
-    seen: Annotated[str, Field(min_length=1)]
+    seen: _Text
     """A sentence on what is seen where it fails: with the number as {ours}, or 100 times it as
     {percent}, and {least}, the one of `each` where the number is smallest."""
     link: Annotated[str, Field(pattern=r"^[a-z0-9_.-]+(/[a-z0-9_.-]+)*$")]
     """The table or figure that shows it, from the folder of the scorecard."""
 
-    @field_validator("each")
-    @classmethod
-    def _holds_something(cls, each: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
-        if not all(each.values()):
-            raise ValueError("found an empty list; expected what stands there in turn")
-        return each
-
     @model_validator(mode="after")
     def _has_parts_to_take_from(self) -> Self:
-        parts = self.all_parts()
-        if (least := _LEAST_PARTS.get(self.take, 1)) > len(parts):
-            raise ValueError(
-                f"parts: found {len(parts)}; expected {least} or more for {self.take!r}"
-            )
+        if not all(self.each.values()):
+            raise ValueError("each: found an empty list; expected what stands there in turn")
+        found, least = len(self.all_parts()), _LEAST_PARTS.get(self.take, 1)
+        if found < least:
+            raise ValueError(f"parts: found {found}; expected {least} or more for {self.take!r}")
         if self.take == "spread of models" and not all(part.over for part in self.parts):
             raise ValueError("parts: found one without over; expected over for 'spread of models'")
         return self
 
     @model_validator(mode="after")
     def _has_whole_cells(self) -> Self:
-        for part in self.parts:
-            if twice := [key for key in self.each for cell in part.cells().values()
-                         if key in cell.model_fields_set]:  # fmt: skip
-                raise ValueError(f"parts: found {twice[0]} in a cell; expected it in each alone")
+        cells = [cell for part in self.parts for cell in part.cells().values()]
+        if twice := [key for key in self.each for cell in cells if key in cell.model_fields_set]:
+            raise ValueError(f"parts: found {twice[0]} in a cell; expected it in each alone")
         for cell in self.all_cells():
             if not cell.metric or bool(cell.of) == (self.take in _OF_FIGURE_2):
                 raise ValueError(
@@ -162,9 +142,8 @@ class Claim(Settings):
 
     @model_validator(mode="after")
     def _says_what_is_known(self) -> Self:
-        known = ["{ours}", "{percent}"]
-        if self.each and self.take == "smallest":
-            known.append("{least}")
+        least = ["{least}"] if self.each and self.take == "smallest" else []
+        known = ["{ours}", "{percent}", *least]
         rest = re.sub("|".join(map(re.escape, known)), "", self.seen)
         if "{" in rest or "}" in rest:
             raise ValueError(f"seen: found {rest!r}; expected braces only in {', '.join(known)}")
@@ -180,10 +159,8 @@ class Claim(Settings):
         """The parts; where there is an `each`, all of them for each of it."""
         return [part for parts in self.parts_of_each().values() for part in parts]
 
-    def all_cells(self) -> Iterator[Cell]:
-        """The numbers that the parts are made of."""
-        for part in self.all_parts():
-            yield from part.cells().values()
+    def all_cells(self) -> list[Cell]:
+        return [cell for part in self.all_parts() for cell in part.cells().values()]
 
 
 def load_claims(path: Path) -> tuple[Claim, ...]:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -21,8 +21,6 @@ from diffuselm.measure.metrics import UP_TO_ONE
 # As in tables 5 and 6.
 _TITLES = ("Baby Names", "Countries", "Fruits", "Days and Dates", "Numbers", "Occupations")
 TASK_TITLES = dict(zip(PAPER_TASKS, _TITLES, strict=True))
-# The tunings that a model may be compared with, and what tables and figures call each.
-BASELINES = {"base": "Baseline", "form": "Form taught"}
 # Measured on the untouched base whatever the baseline: no form is asked there.
 _FORMLESS = ("text", "mt-bench", "adapter")
 # A model that does not keep the form never ends a biography: all three are held to it.
@@ -50,7 +48,7 @@ class ModelRecord:
     @property
     def baseline_label(self) -> str:
         """What tables and figures call what this model's tunings are compared with."""
-        return BASELINES[self.baseline]
+        return {"base": "Baseline", "form": "Form taught"}[self.baseline]
 
     def measured_tuning(self, tuning: str, task: str) -> str:
         """The tuning whose numbers stand for `tuning` where this model is compared on `task`."""
@@ -59,6 +57,9 @@ class ModelRecord:
         if task == "biographies":
             return _HELD.get(tuning, tuning)
         return self.baseline if tuning == "base" else tuning
+
+
+Models = Sequence[ModelRecord]
 
 
 class Number(NamedTuple):
@@ -82,6 +83,7 @@ class Key(NamedTuple):
 
 
 Numbers = Mapping[Key, Number]
+RunFiles = Mapping[tuple[str, str], Path]  # by model and tuning
 ABSENT = Number(math.nan, math.nan, math.nan, None, None)
 
 
@@ -96,7 +98,7 @@ def load_models(records: Sequence[Path]) -> tuple[ModelRecord, ...]:
             text = Path(path).read_bytes()
         except OSError as error:
             raise InputError(f"{path}: {error.strerror}; expected a model's record") from error
-        record = checked(TypeAdapter(ModelRecord).validate_json, text, str(path))
+        record = checked(TypeAdapter(ModelRecord).validate_json, text, path)
         if record.model in models:
             raise InputError(f"{path}: model {record.model!r} was given before, expected it once")
         models[record.model] = record
@@ -123,14 +125,8 @@ def mean_over_seeds(metrics: pd.DataFrame, field: str = "value") -> dict[Key, Nu
     if len(twice):
         found = tuple(twice.iloc[0][[*key, "seed"]])
         raise InputError(f"metrics: {found} stands twice, expected one row for each seed")
-    how = {
-        "value": ("value", "mean"),
-        "ci_low": ("ci_low", "mean"),
-        "ci_high": ("ci_high", "mean"),
-        "n": ("n", "sum"),
-        "seeds": ("seed", "count"),
-        "error": ("value", "sem"),
-    }
+    how = {name: (name, "mean") for name in ("value", "ci_low", "ci_high")}
+    how |= {"n": ("n", "sum"), "seeds": ("seed", "count"), "error": ("value", "sem")}
     means = rows.groupby(key, sort=False).agg(**how).reset_index()
     several = means["seeds"] > 1
     apart = (means["error"] * stdtrit(means["seeds"] - 1, 0.975)).where(several, 0.0)
@@ -152,18 +148,16 @@ def answers_per_prompt(metrics: pd.DataFrame) -> int | None:
 
     Of the prompts and tunings whose coverage is compared: of others, few answers check a rate.
     """
-    rates_only = metrics["tuning"].eq("base") & metrics["model"].isin(
-        metrics.loc[metrics["tuning"] == "form", "model"]
-    )
-    counted = metrics[
+    taught = metrics.loc[metrics["tuning"] == "form", "model"]
+    numbers = metrics.loc[
         (metrics["metric"] == "coverage")
         & (metrics["field"] == "value")
         & metrics["prompt"].notna()
         & ~metrics["task"].isin(("ranges", "knowledge", "biographies"))
-        & ~rates_only
-    ]
-    numbers = set(counted["n"])
-    return int(numbers.pop()) if len(numbers) == 1 else None
+        & ~(metrics["tuning"].eq("base") & metrics["model"].isin(taught)),
+        "n",
+    ].unique()
+    return int(numbers[0]) if len(numbers) == 1 else None
 
 
 def tasks_of(numbers: Numbers) -> dict[str, str]:
@@ -185,6 +179,11 @@ def ood_tuning(task: str, numbers: Numbers) -> str:
     return held_out if any(key.tuning == held_out for key in numbers) else "all"
 
 
-def by_model_and_tuning(paths: Sequence[Path]) -> dict[tuple[str, str], Path]:
+def falling(counts: Mapping[Any, float]) -> list[tuple[Any, float]]:
+    """Most frequent first; ties by text, so that the order of draws never shows."""
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+
+
+def by_model_and_tuning(paths: Sequence[Path]) -> RunFiles:
     """Files `{model}/{tuning}.parquet` by these two."""
     return {(Path(path).parent.name, Path(path).stem): Path(path) for path in paths}

@@ -1,8 +1,7 @@
 """What all figures share: their look, labels, bars with whiskers, and writing them to files."""
 
 import csv
-import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,10 +18,9 @@ from matplotlib.patches import Patch
 from numpy.typing import ArrayLike
 
 from diffuselm.files.whole import written_whole
-from diffuselm.paper.comparison import ModelRecord
+from diffuselm.paper.comparison import ABSENT, Key, ModelRecord, Models, Numbers
+from diffuselm.paper.table_files import one_line
 
-# Two columns of a printed page, in inches.
-WIDTH = 7.0
 # Of the colour-blind palette: grey before tuning, blue after, orange for in-distribution, and
 # vermilion for what a person would expect.
 _COLOURS = seaborn.color_palette("colorblind").as_hex()
@@ -57,11 +55,9 @@ _WHISKER = {"elinewidth": 0.7, "capsize": 1.2, "capthick": 0.7}
 def plot_text(text: str, longest: int) -> str:
     """Make any string one line of at most `longest` characters that Matplotlib draws as it stands.
 
-    `$` never starts mathematics, control characters are dropped, and a character that the font
-    lacks becomes a box.
+    `$` never starts mathematics, and a character that the font lacks becomes a box.
     """
-    line = " ".join(text.split())
-    line = "".join(c for c in line if not unicodedata.category(c).startswith("C"))
+    line = one_line(text)
     line = line if len(line) <= longest else line[: longest - 1].rstrip() + "…"
     drawn = "".join(c if ord(c) in _characters() else "\u25a1" for c in line)
     return drawn.replace("$", r"\$")
@@ -77,11 +73,11 @@ def model_label(model: ModelRecord, lines: int = 1) -> str:
 
 
 def page(height: float) -> Figure:
-    """An empty figure of two columns' width, `height` in inches."""
-    return Figure(figsize=(WIDTH, height), layout="constrained")
+    """An empty figure, `height` in inches, as wide as two columns of a printed page."""
+    return Figure(figsize=(7.0, height), layout="constrained")
 
 
-def baseline_text(models: Sequence[ModelRecord]) -> str:
+def baseline_text(models: Models) -> str:
     """What a legend calls what the models' tunings are compared with."""
     baselines = {model.baseline for model in models}
     if baselines == {"form"}:
@@ -90,56 +86,64 @@ def baseline_text(models: Sequence[ModelRecord]) -> str:
 
 
 def draw_bars(
-    panel: Axes,
-    at: np.ndarray,
-    rows: pd.DataFrame,
-    colour: str,
-    *,
-    column: str = "value",
-    width: float = 0.25,
+    panel: Axes, at: np.ndarray, rows: pd.DataFrame, colour: str, width: float = 0.25
 ) -> None:
     """Draw a bar for each row, centred `at`, shape (rows,), with its whisker; a dash for no value.
 
-    `rows` has the value in `column` and its interval in `ci_low` and `ci_high`.
+    `rows` has a `value` and its interval, `ci_low` to `ci_high`.
     """
-    panel.bar(at, rows[column], width=width, color=colour)
-    draw_whiskers(panel, at, rows, column=column, fmt="none", ecolor="black")
-    draw_dashes(panel, at[rows[column].isna()])
+    panel.bar(at, rows["value"], width=width, color=colour)
+    draw_whiskers(panel, at, rows, fmt="none", ecolor="black")
+    draw_dashes(panel, at[rows["value"].isna()])
 
 
-def draw_conditions(
-    panel: Axes, data: pd.DataFrame, labels: Sequence[str], column: str = "value"
-) -> None:
+def at_conditions(
+    numbers: Numbers, model: ModelRecord, tunings: Mapping[str, str], *place: str | None
+) -> Iterator[tuple]:
+    """Condition, the tuning measured for it, value, interval and n; nulls where not run.
+
+    `tunings` has the paper's tuning at each condition, `place` task, prompt and metric.
+    """
+    for condition, asked in tunings.items():
+        tuning = model.measured_tuning(asked, place[0])
+        number = numbers.get(Key(model.model, tuning, *place), ABSENT)
+        yield (condition, tuning, *number[:4])
+
+
+def draw_conditions(panel: Axes, data: pd.DataFrame, labels: Sequence[str]) -> None:
     """Draw a bar of each condition beside each label; `data` has them in the order of labels."""
     places = np.arange(len(labels))
     for i, (condition, colour) in enumerate(CONDITIONS.items()):
-        own = data[data["condition"] == condition]
-        draw_bars(panel, places + 0.27 * (i - 1), own, colour, column=column)
+        draw_bars(panel, places + 0.27 * (i - 1), data[data["condition"] == condition], colour)
     panel.set_xticks(places, labels)
     panel.tick_params(axis="x", length=0)
     panel.set_xlim(-0.6, len(labels) - 0.4)
     panel.grid(axis="y")
 
 
-def name_conditions(figure: Figure, labels: Mapping[str, str]) -> None:
+def condition_labels(base: str, own: str) -> tuple[str, str, str]:
+    """What to call the conditions where `own` names what is tuned on in distribution."""
+    return base, "tuned on the other tasks (OOD)", f"tuned on {own} (ID)"
+
+
+def name_conditions(figure: Figure, base: str, own: str) -> None:
     """Write a legend of the conditions above the panels."""
-    handles = [Patch(color=CONDITIONS[condition], label=text) for condition, text in labels.items()]
+    labels = zip(CONDITIONS.values(), condition_labels(base, own), strict=True)
+    handles = [Patch(color=colour, label=label) for colour, label in labels]
     figure.legend(handles=handles, loc="outside upper center", ncols=3)
 
 
-def draw_whiskers(
-    panel: Axes, at: ArrayLike, rows: pd.DataFrame, *, column: str = "value", **look: Any
-) -> None:
+def draw_whiskers(panel: Axes, at: ArrayLike, rows: pd.DataFrame, **look: Any) -> None:
     """Draw each row's value as `look` says, with its interval."""
-    panel.errorbar(at, rows[column], whisker_lengths(rows, column), **_WHISKER | look)
+    panel.errorbar(at, rows["value"], whisker_lengths(rows), **_WHISKER | look)
 
 
-def whisker_lengths(rows: pd.DataFrame, column: str = "value") -> np.ndarray:
-    """How far each interval reaches below and above the value in `column`, shape (2, rows).
+def whisker_lengths(rows: pd.DataFrame) -> np.ndarray:
+    """How far each interval reaches below and above its value, shape (2, rows).
 
     0 where an end is infinite and cannot be drawn; NaN, which draws nothing, without an interval.
     """
-    ends = np.array([rows[column] - rows["ci_low"], rows["ci_high"] - rows[column]])
+    ends = np.array([rows["value"] - rows["ci_low"], rows["ci_high"] - rows["value"]])
     return np.where(np.isinf(ends), 0, ends).clip(min=0)
 
 
@@ -155,17 +159,13 @@ def say_not_run(panel: Axes) -> None:
 
 
 def write_figure(out: Path, number: int, figure: Figure, data: pd.DataFrame) -> None:
-    """Write `out`/figure-N.png (300 dpi), .pdf (fonts embedded) and .csv, each whole.
-
-    The same data give the same bytes.
-    """
+    """Write `out`/figure-N.png (300 dpi), .pdf and .csv, each whole; same data, same bytes."""
     stem = Path(out) / f"figure-{number}"
     FigureCanvasAgg(figure)
-    # The dates and versions that would make two runs differ.
-    left_out = {"png": {"Software": None}, "pdf": {"CreationDate": None}}
-    for kind, metadata in left_out.items():
+    # Without the dates and versions that would make two runs differ.
+    for kind, left_out in {"png": "Software", "pdf": "CreationDate"}.items():
         with mpl.rc_context(STYLE), written_whole(stem.with_name(f"{stem.name}.{kind}")) as part:
-            figure.savefig(part, format=kind, dpi=300, metadata=metadata)
+            figure.savefig(part, format=kind, dpi=300, metadata={left_out: None})
     with written_whole(stem.with_name(f"{stem.name}.csv")) as part:
         # Answers may hold a bare carriage return, which only a quoted cell keeps.
         data.to_csv(part, index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)

@@ -1,7 +1,6 @@
 """Figure 1: what models answer before and after tuning, beside the natural distribution."""
 
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ from diffuselm.files.schemas import NATURAL, SAMPLES, TARGETS
 from diffuselm.files.tables import read_table
 from diffuselm.measure.metrics import outcomes
 from diffuselm.paper import drawing
-from diffuselm.paper.comparison import ModelRecord, by_model_and_tuning, load_models
+from diffuselm.paper.comparison import Models, RunFiles, by_model_and_tuning, falling, load_models
 from diffuselm.tasks.prompts import task_of
 
 _TOP = 10
@@ -24,7 +23,6 @@ _TOP = 10
 _NAMES = ("Baby Names", "names/english", "only-names")
 _NUMBERS = ("Random Numbers", "numbers/1-10", "rng-10")
 _COLUMNS = ["model", "tuning", "prompt", "rank", "outcome", "count", "n", "share", "reference"]
-_REFERENCE_LABEL = "natural distribution, in its own order"
 
 
 def figure_1(
@@ -52,9 +50,7 @@ def figure_1(
 
 
 def figure_1_data(
-    drawn: dict[tuple[str, str], Path],
-    models: Sequence[ModelRecord],
-    references: dict[str, dict[str, float]],
+    drawn: RunFiles, models: Models, references: dict[str, dict[str, float]]
 ) -> pd.DataFrame:
     """Shares of the answers, sorted down, of each model and tuning and of the reference itself.
 
@@ -66,23 +62,18 @@ def figure_1_data(
     for _, prompt, tuned in (_NAMES, _NUMBERS):
         reference = references[prompt]
         among = reference if prompt == _NUMBERS[1] else None
-        for rank, (text, share) in enumerate(_falling(reference)[:_TOP], start=1):
+        for rank, (text, share) in enumerate(falling(reference)[:_TOP], start=1):
             rows.append(("natural", "natural", prompt, rank, text, None, None, share, share))
         for model in models:
-            for tuning in (_baseline(model, prompt), tuned):
+            for tuning in (model.measured_tuning("base", task_of(prompt)), tuned):
                 path = drawn.get((model.model, tuning))
                 counts = _counts(path, prompt) if path else Counter()
                 n = counts.total()
                 shown = {text: counts[text] for text in among} if among and n else counts
-                for rank, (text, count) in enumerate(_falling(shown)[:_TOP], start=1):
+                for rank, (text, count) in enumerate(falling(shown)[:_TOP], start=1):
                     found = (text, count, n, count / n, reference.get(text, 0.0))
                     rows.append((model.model, tuning, prompt, rank, *found))
-    frame = pd.DataFrame(rows, columns=_COLUMNS)
-    return frame.astype({"count": "Int64", "n": "Int64"})
-
-
-def _baseline(model: ModelRecord, prompt: str) -> str:
-    return model.measured_tuning("base", task_of(prompt))
+    return pd.DataFrame(rows, columns=_COLUMNS).astype({"count": "Int64", "n": "Int64"})
 
 
 def _counts(path: Path, prompt: str) -> Counter[str]:
@@ -91,18 +82,12 @@ def _counts(path: Path, prompt: str) -> Counter[str]:
     return Counter(outcomes(asked["value"].tolist(), asked["text"].tolist()))
 
 
-def _falling(shares: dict[str, float]) -> list[tuple[str, float]]:
-    """Most frequent first; ties by text, so that the order of draws never shows."""
-    return sorted(shares.items(), key=lambda item: (-item[1], item[0]))
-
-
 @drawing.in_style
-def _figure_1(data: pd.DataFrame, models: Sequence[ModelRecord]) -> Figure:
+def _figure_1(data: pd.DataFrame, models: Models) -> Figure:
     """A row for each model; for each question a panel before tuning and one after."""
-    figure = Figure(
-        figsize=(drawing.WIDTH, 0.55 + 1.55 * max(len(models), 1)), layout="constrained"
-    )
-    axes = figure.subplots(max(len(models), 1), 4, squeeze=False)
+    rows = max(len(models), 1)
+    figure = drawing.page(0.55 + 1.55 * rows)
+    axes = figure.subplots(rows, 4, squeeze=False)
     for first, (title, prompt, tuned) in ((0, _NAMES), (2, _NUMBERS)):
         asked = data[data["prompt"] == prompt]
         reference = asked[asked["model"] == "natural"]["share"]
@@ -110,19 +95,19 @@ def _figure_1(data: pd.DataFrame, models: Sequence[ModelRecord]) -> Figure:
         axes[0, first].set_title(f"{title}, {before}")
         axes[0, first + 1].set_title(f"{title}, tuned")
         for row, model in enumerate(models):
-            before = _baseline(model, prompt)
+            before = model.measured_tuning("base", task_of(prompt))
             for panel, tuning in zip(axes[row, first:], (before, tuned), strict=False):
                 own = asked[(asked["model"] == model.model) & (asked["tuning"] == tuning)]
                 _shares(panel, own, reference, drawing.BASE if tuning == before else drawing.TUNED)
                 # One scale for a question, so that a flat distribution looks flat.
                 panel.set_ylim(0, 1.15 * asked["share"].max())
                 panel.tick_params(labelleft=tuning == before)
-    for row, model in enumerate(models):
-        axes[row, 0].set_ylabel(f"{drawing.model_label(model)}\nshare of answers")
+            axes[row, 0].set_ylabel(f"{drawing.model_label(model)}\nshare of answers")
+    natural = "natural distribution, in its own order"
     handles = [
         Patch(color=drawing.BASE, label=drawing.baseline_text(models)),
         Patch(color=drawing.TUNED, label="tuned on this prompt"),
-        Line2D([], [], color=drawing.REFERENCE, lw=1.2, label=_REFERENCE_LABEL),
+        Line2D([], [], color=drawing.REFERENCE, lw=1.2, label=natural),
     ]
     figure.legend(handles=handles, loc="outside upper center", ncols=3)
     return figure

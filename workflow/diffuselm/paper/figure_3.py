@@ -10,9 +10,7 @@ from matplotlib.figure import Figure
 
 from diffuselm.paper import drawing
 from diffuselm.paper.comparison import (
-    ABSENT,
-    Key,
-    ModelRecord,
+    Models,
     Numbers,
     load_models,
     mean_over_seeds,
@@ -30,49 +28,41 @@ def figure_3(*, metrics: Path, records: list[Path], out: Path) -> None:
     `metrics` is a file of `schemas.METRICS`, `records` the models' JSON files in the order of the
     bars. A run that is absent leaves a dash. Raises InputError for bad inputs.
     """
-    numbers = mean_over_seeds(read_metrics(metrics))
-    models = load_models(records)
+    models, numbers = load_models(records), mean_over_seeds(read_metrics(metrics))
     data = figure_3_data(numbers, models)
-    titles = list(tasks_of(numbers).values())
-    drawing.write_figure(out, 3, _figure_3(data, models, titles), data)
+    drawing.write_figure(out, 3, _figure_3(data, models, list(tasks_of(numbers).values())), data)
 
 
-def figure_3_data(numbers: Numbers, models: Sequence[ModelRecord]) -> pd.DataFrame:
+def figure_3_data(numbers: Numbers, models: Models) -> pd.DataFrame:
     """Mean entropy (nats) of each task and model at baseline, OOD and ID; nulls where not run."""
     rows = []
     for task, title in tasks_of(numbers).items():
         tunings = {"base": "base", "OOD": ood_tuning(task, numbers), "ID": f"only-{task}"}
         for model in models:
-            for condition, asked in tunings.items():
-                tuning = model.measured_tuning(asked, task)
-                found = numbers.get(Key(model.model, tuning, task, None, "entropy"), ABSENT)
-                rows.append((model.model, task, title, condition, tuning, *found[:4]))
+            found = drawing.at_conditions(numbers, model, tunings, task, None, "entropy")
+            rows.extend((model.model, task, title, *row) for row in found)
     return pd.DataFrame(rows, columns=_COLUMNS).astype({"n": "Int64"})
 
 
 @drawing.in_style
-def _figure_3(data: pd.DataFrame, models: Sequence[ModelRecord], titles: Sequence[str]) -> Figure:
+def _figure_3(data: pd.DataFrame, models: Models, titles: Sequence[str]) -> Figure:
     """A panel for each task, three to a row; in it three bars for each model."""
     rows = max(math.ceil(len(titles) / 3), 1)
     # More than four names stand upright and take their room.
-    height = 1.5 if len(models) <= 4 else 2.2
-    figure = drawing.page(0.9 + height * rows)
+    figure = drawing.page(0.9 + (1.5 if len(models) <= 4 else 2.2) * rows)
     axes = figure.subplots(rows, 3, sharey=True, squeeze=False)
     names = [drawing.model_label(model) for model in models]
-    for place, panel in enumerate(axes.flat):
-        if place >= len(titles):
-            panel.set_axis_off()
-            continue
-        drawing.draw_conditions(
-            panel, data[data["title"] == titles[place]], names, column="entropy"
-        )
+    for panel in axes.flat[len(titles) :]:
+        panel.set_axis_off()
+    for place, (panel, title) in enumerate(zip(axes.flat, titles, strict=False)):
+        own = data[data["title"] == title].rename(columns={"entropy": "value"})
+        drawing.draw_conditions(panel, own, names)
         _name_models(panel, names)
-        panel.set_title(drawing.plot_text(titles[place], 40))
+        panel.set_title(drawing.plot_text(title, 40))
         # Models are named where no panel stands below.
         panel.tick_params(labelbottom=place + 3 >= len(titles))
         panel.set_ylabel("entropy (nats)" if place % 3 == 0 else "")
-    tuned = {"OOD": "tuned on the other tasks (OOD)", "ID": "tuned on the task (ID)"}
-    drawing.name_conditions(figure, {"base": drawing.baseline_text(models)} | tuned)
+    drawing.name_conditions(figure, drawing.baseline_text(models), "the task")
     return figure
 
 

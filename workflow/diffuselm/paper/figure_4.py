@@ -1,6 +1,5 @@
 """Figure 4: how diverse biographies are, attribute by attribute and word by word."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -9,27 +8,13 @@ from matplotlib.figure import Figure
 from diffuselm.files.runs import is_held
 from diffuselm.paper import drawing
 from diffuselm.paper.biographies import FIELDS, PROMPT, TASK, TUNINGS
-from diffuselm.paper.comparison import (
-    ABSENT,
-    Key,
-    ModelRecord,
-    load_models,
-    mean_over_seeds,
-    read_metrics,
-)
+from diffuselm.paper.comparison import Models, load_models, mean_over_seeds, read_metrics
 
-LABELS = {
-    "base": "base",
-    "OOD": "tuned on the other tasks (OOD)",
-    "ID": "tuned on biographies (ID)",
-}
 # The panels' metrics, and the fields in each as they are labelled: (a) those of tables 7 and 8.
 _PANELS = {
     "coverage": {field: label for field, label in FIELDS.items() if field != "gender"},
     "unigram_diversity": {"accomplishment": "accomplishment", "biography": "whole biography"},
 }
-_TITLES = ("(a) attributes", "(b) words")
-_AXES = ("coverage", "unigram diversity")
 _COLUMNS = ["model", "metric", "field", "condition", "tuning", "value", "ci_low", "ci_high", "n"]
 
 
@@ -44,7 +29,7 @@ def figure_4(*, metrics: Path, records: list[Path], out: Path) -> None:
     drawing.write_figure(out, 4, _figure_4(data, models), data)
 
 
-def figure_4_data(metrics: pd.DataFrame, models: Sequence[ModelRecord]) -> pd.DataFrame:
+def figure_4_data(metrics: pd.DataFrame, models: Models) -> pd.DataFrame:
     """Coverage (Eq. 4) of attributes and unigram diversity of texts; nulls where not run.
 
     Both are of valid biographies, `n` of them, all seeds together. Unigram diversity is the share
@@ -56,32 +41,30 @@ def figure_4_data(metrics: pd.DataFrame, models: Sequence[ModelRecord]) -> pd.Da
         for field in fields:
             numbers = mean_over_seeds(asked, field)
             for model in models:
-                for condition, of_paper in TUNINGS.items():
-                    tuning = model.measured_tuning(of_paper, TASK)
-                    found = numbers.get(Key(model.model, tuning, TASK, PROMPT, metric), ABSENT)
-                    rows.append((model.model, metric, field, condition, tuning, *found[:4]))
+                found = drawing.at_conditions(numbers, model, TUNINGS, TASK, PROMPT, metric)
+                rows.extend((model.model, metric, field, *row) for row in found)
     return pd.DataFrame(rows, columns=_COLUMNS).astype({"n": "Int64"})
 
 
 @drawing.in_style
-def _figure_4(data: pd.DataFrame, models: Sequence[ModelRecord]) -> Figure:
+def _figure_4(data: pd.DataFrame, models: Models) -> Figure:
     """A row for each model: a panel of coverage, and one of unigram diversity."""
     rows = max(len(models), 1)
     figure = drawing.page(0.6 + 1.6 * rows)
     # One scale for a metric, so that models compare.
     axes = figure.subplots(rows, 2, sharey="col", squeeze=False, width_ratios=[5, 2])
     for row, model in enumerate(models):
-        for column, (metric, fields) in enumerate(_PANELS.items()):
-            panel = axes[row, column]
+        for panel, (metric, fields) in zip(axes[row], _PANELS.items(), strict=True):
             own = data[(data["model"] == model.model) & (data["metric"] == metric)]
             drawing.draw_conditions(panel, own, list(fields.values()))
-            panel.set_ylabel(_AXES[column])
-            panel.set_xlabel(_valid(own) if column == 0 else "", fontsize=6)
-        axes[row, 0].set_ylabel(f"{drawing.model_label(model, lines=2)}\n{_AXES[0]}")
-    for panel, title in zip(axes[0], _TITLES, strict=True):
+            panel.set_ylabel(metric.replace("_", " "))
+            if metric == "coverage":
+                panel.set_ylabel(f"{drawing.model_label(model, lines=2)}\ncoverage")
+                panel.set_xlabel(_valid(own), fontsize=6)
+    for panel, title in zip(axes[0], ("(a) attributes", "(b) words"), strict=True):
         panel.set_title(title)
         panel.set_ylim(bottom=0)  # once all rows are drawn: it ends the scaling of the top
-    drawing.name_conditions(figure, LABELS)
+    drawing.name_conditions(figure, "base", "biographies")
     return figure
 
 

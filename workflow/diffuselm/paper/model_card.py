@@ -23,11 +23,11 @@ from diffuselm.paper.comparison import (
     mean_over_seeds,
     read_metrics,
 )
+from diffuselm.paper.job_times import WEIGHTS
 from diffuselm.paper.table_files import DASH, escape_markdown, markdown_rows
 from diffuselm.paper.templating import TEMPLATES
 from diffuselm.tasks.target_sets import read_prompts
 
-WEIGHTS = "adapter_model.safetensors"
 # Metric -> its title, digits, and whether it was sampled and so has an interval.
 METRICS = {
     "coverage": ("coverage", 1, True),
@@ -38,11 +38,7 @@ METRICS = {
 
 
 def model_cards(
-    *,
-    runs: list[Path],
-    metrics: Path,
-    targets: list[Path],
-    baseline: str = "base",
+    *, runs: list[Path], metrics: Path, targets: list[Path], baseline: str = "base"
 ) -> None:
     """Write README.md beside the run.json of each adapter of one model.
 
@@ -129,9 +125,8 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 def _training(adapter: Path, prompts: int) -> dict[str, Any]:
     """How long it was trained, and the losses that its last pass over the prompts sums to."""
     steps = read_table(adapter / "training.parquet", TRAINING).to_pandas()
-    last_pass = steps.tail(prompts)[["loss", "optimal"]].sum()
-    passes = math.ceil(len(steps) / prompts)
-    return {"steps": len(steps), "passes": passes, "last_pass": last_pass.to_dict()}
+    last_pass = steps[["loss", "optimal"]].tail(prompts).sum().to_dict()
+    return {"steps": len(steps), "passes": math.ceil(len(steps) / prompts), "last_pass": last_pass}
 
 
 def _measured(
@@ -142,8 +137,7 @@ def _measured(
     own = [
         key
         for key in numbers
-        if key.model == shown.model
-        and key.tuning == shown.measured_tuning(tuning, key.task)
+        if key[:2] == (shown.model, shown.measured_tuning(tuning, key.task))
         and key.metric in METRICS
     ]
     for task in dict.fromkeys(key.task for key in own):

@@ -1,7 +1,6 @@
 """What tables of numbers (4 to 8) share: their tidy frame, beside the paper's, and its layout."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
 
 import pandas as pd
 
@@ -25,19 +24,14 @@ FRAME = {
     "digits": "int64",
 }
 PAPER_N = 1000
-RAW = "Base as it is"
+# Columns of what is not trained at all, which stand first; last stands what is natural.
+RAW, HELD_BASE = "Base as it is", "Base held to the form"
+_ORDER = {RAW: 0, HELD_BASE: 1, "Natural": 3}
 PAPER_NOTE = "“paper”: what the paper printed for its model (or the one stood in for)."
 
 
-class Place(NamedTuple):
-    """Where a number stands in its table, the key of the number, and its decimals."""
-
-    row: str
-    model: ModelRecord
-    group: str
-    column: str
-    key: Key
-    digits: int
+# Where a number stands (row, model, group, column), its key, and its decimals.
+Place = tuple[str, ModelRecord, str, str, Key, int]
 
 
 def tidy_frame(
@@ -49,68 +43,50 @@ def tidy_frame(
     answers of a base model that does not keep the form, only the rates are, and no number of the
     paper's: as raw texts they say nothing.
     """
-    paper = _printed(published[published["table"] == table])
+    columns = [*Key._fields, "value", "note"]
+    printed = published.loc[published["table"] == table, columns].astype(object)
+    printed = printed.where(printed.notna(), None).itertuples(index=False, name=None)
+    paper = {Key(*key): (value, note) for *key, value, note in printed}
     rows = []
     for row, model, group, column, asked, digits in places:
         raw = column == RAW
         tuning = asked.tuning if raw else model.measured_tuning(asked.tuning, asked.task)
         key = asked._replace(tuning=tuning)
         number = ABSENT if raw else numbers.get(key, ABSENT)
-        rates = (
-            numbers.get(key._replace(metric=rate), ABSENT).value
-            for rate in ("valid_rate", "target_rate")
-        )
+        rate_keys = (key._replace(metric=rate) for rate in ("valid_rate", "target_rate"))
+        rates = (numbers.get(rate_key, ABSENT).value for rate_key in rate_keys)
         owner = "natural" if key.model == "natural" else model.paper_model
-        printed = (None, "") if raw else paper.get(asked._replace(model=owner), (None, ""))
+        of_paper = (None, "") if raw else paper.get(asked._replace(model=owner), (None, ""))
         headings = (table, row, model.model, model.label, model.stand_in, group, column)
         about = (key.task, key.prompt, key.tuning, key.metric)
-        rows.append((*headings, *about, *number, *printed, *rates, False, digits))
+        rows.append((*headings, *about, *number, *of_paper, *rates, False, digits))
     return pd.DataFrame(rows, columns=list(FRAME)).astype(FRAME)
-
-
-def _printed(published: pd.DataFrame) -> dict[Key, tuple[float, str]]:
-    columns = published[list(Key._fields)].astype(object)
-    keys = columns.where(columns.notna(), None).itertuples(index=False, name=None)
-    return dict(
-        zip(
-            map(Key._make, keys),
-            zip(published["value"], published["note"], strict=True),
-            strict=True,
-        )
-    )
 
 
 def number_table(
     number: int,
     title: str,
-    *,
     stub: Sequence[str],
-    groups: Mapping[str, Sequence[str]],
-    rows: Iterable[tuple[Sequence[str], pd.DataFrame]],
-    notes: Iterable[str],
+    rows: Sequence[tuple[Sequence[str], pd.DataFrame]],
+    frame: pd.DataFrame,
+    notes: Sequence[str],
 ) -> Table:
-    """Lay rows of `FRAME` out under `groups` of columns; a cell is empty where there is none.
+    """Lay a `frame` of columns `FRAME` out under its groups of columns, in `rows`.
 
-    Each of `rows` is its texts under `stub`, and the rows of the frame that stand in it.
+    Each row is its texts under `stub`, and what of the frame stands in it; other cells are empty.
     """
-    places = [(group, column) for group, columns in groups.items() for column in columns]
-    cells, better = [], []
-    for texts, of_row in rows:
-        found = {(row["group"], row["column"]): row for _, row in of_row.iterrows()}
-        own = [found.get(place) for place in places]
-        cells.append([*texts, *("" if row is None else number_text(row) for row in own)])
-        better.append(
-            [*(False for _ in texts), *(row is not None and row["better"] for row in own)]
-        )
-    columns = pd.MultiIndex.from_tuples([*(("", text) for text in stub), *places])
-    return Table(
-        number=number,
-        title=title,
-        stub=len(stub),
-        cells=pd.DataFrame(cells, columns=columns, dtype=object),
-        better=pd.DataFrame(better, columns=columns, dtype=bool),
-        notes=tuple(notes),
-    )
+    heads = [("", text) for text in stub]
+    for group, of_group in frame.groupby("group", sort=False):
+        columns = sorted(of_group["column"].unique(), key=lambda column: _ORDER.get(column, 2))
+        heads += [(group, column) for column in columns]
+    shape = {"index": range(len(rows)), "columns": pd.MultiIndex.from_tuples(heads)}
+    cells, better = pd.DataFrame("", **shape, dtype=object), pd.DataFrame(False, **shape)
+    for i, (texts, of_row) in enumerate(rows):
+        cells.iloc[i, : len(stub)] = texts
+        for _, row in of_row.iterrows():
+            place = (row["group"], row["column"])
+            cells.at[i, place], better.at[i, place] = number_text(row), row["better"]
+    return Table(number, title, len(stub), cells, notes, better)
 
 
 def stand_in_notes(frame: pd.DataFrame) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """The numbers that the paper printed, transcribed in `resources/paper/published.csv`."""
 
 import csv
+import io
 import math
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -10,6 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from diffuselm.config.base import checked
 from diffuselm.config.paper import PaperModel
+from diffuselm.config.strict_files import read_text
 from diffuselm.errors import InputError
 from diffuselm.files.schemas import METRICS
 from diffuselm.paper.biographies import PROMPT
@@ -58,12 +60,11 @@ def load_published(path: Path) -> pd.DataFrame:
     InputError, naming the line, for anything that `Printed` does not take, and for a number given
     twice.
     """
-    path = Path(path)
+    text = read_text(Path(path), "a CSV file")
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            lines = list(csv.reader(file, strict=True))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: not a readable CSV file ({error})") from error
+        lines = list(csv.reader(io.StringIO(text), strict=True))
+    except csv.Error as error:
+        raise InputError(f"{path}: not CSV ({error}); expected the transcript") from error
     if not lines or lines[0] != COLUMNS:
         raise InputError(f"{path}: columns are {lines[:1]}, expected {COLUMNS}")
     rows = []

@@ -29,15 +29,13 @@ def figure_2_data(metrics: pd.DataFrame) -> pd.DataFrame:
     `metrics` are rows of `schemas.METRICS`. One row for each model, tuning, panel, n and quantity
     found, sorted by these:
 
-    - panel "formats": the ranges 1 to n, one prompt for each of the five formats; panel "sizes":
-      the ranges of n integers that start anywhere, one prompt for each of the five versions;
+    - panel "formats": the ranges 1 to n, a prompt for each of five formats; panel "sizes": the
+      ranges of n integers that start anywhere, a prompt for each of five versions;
     - quantity `entropy` (nats) of the sampled answers, `entropy_exact` (nats) of the answer given
       that it is in the range, and `target_mass`, the probability that it is in the range;
-    - mean, ci_low, ci_high: each prompt's value is averaged over its seeds, then taken as one draw:
-      the mean of these, and its 95% t interval, cut at 0 and (`target_mass`) 1. A single prompt
-      says nothing about others: its interval reaches from limit to limit;
-    - prompts: how many were averaged. A prompt without the quantity (`entropy_exact` where no
-      answer falls in the range) is left out.
+    - mean, ci_low, ci_high: of the prompts' values, each averaged over seeds, their mean and its
+      95% t interval, cut at 0 and (`target_mass`) 1; of one prompt it is all between these limits;
+    - prompts: how many had the quantity (without an answer in range there is no `entropy_exact`).
 
     Raises InputError for a prompt of task `ranges` with an id of another form.
     """
@@ -45,7 +43,13 @@ def figure_2_data(metrics: pd.DataFrame) -> pd.DataFrame:
     for (model, tuning, task, prompt, metric), number in mean_over_seeds(metrics).items():
         if task == TASK and prompt and metric in _MOST and math.isfinite(number.value):
             values.setdefault((model, tuning, *range_of(prompt), metric), []).append(number.value)
-    rows = [(*key, *_mean(own, _MOST[key[-1]]), len(own)) for key, own in sorted(values.items())]
+    rows = []
+    for key, own in sorted(values.items()):
+        low, high = mean_interval(own)
+        mean = math.fsum(own) / len(own)
+        # Rounding may leave a probability a hair above 1; its interval holds it all the same.
+        high = max(min(high, _MOST[key[-1]]), mean)
+        rows.append((*key, mean, max(low, 0.0), high, len(own)))
     return pd.DataFrame(rows, columns=list(_FRAME)).astype(_FRAME)
 
 
@@ -60,10 +64,3 @@ def range_of(prompt: str) -> tuple[str, int]:
     raise InputError(
         f"metrics: prompt {prompt!r}, expected ranges/format-F-to-HIGH or ranges/size-N-version-V"
     )
-
-
-def _mean(values: list[float], most: float) -> tuple[float, float, float]:
-    low, high = mean_interval(values)
-    mean = math.fsum(values) / len(values)
-    # Rounding may leave a probability a hair above 1; its interval holds it all the same.
-    return mean, max(low, 0.0), max(min(high, most), mean)

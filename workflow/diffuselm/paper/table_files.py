@@ -41,9 +41,8 @@ class Table:
 
 def write_table_files(out: Path, table: Table, data: pd.DataFrame) -> None:
     """Write `out`/table-N.md and .tex of `table`, and .csv of the `data` behind it, each whole."""
-    texts = table.better is None
     # Answers may hold a bare carriage return, which only a quoted cell keeps.
-    quoting = csv.QUOTE_NONNUMERIC if texts else csv.QUOTE_MINIMAL
+    quoting = csv.QUOTE_NONNUMERIC if table.better is None else csv.QUOTE_MINIMAL
     files = {
         "csv": data.to_csv(index=False, lineterminator="\n", quoting=quoting),
         "md": markdown(table),
@@ -59,25 +58,23 @@ def number_text(row: pd.Series) -> str:
 
     `row` is one of a frame with the columns `number_tables.FRAME`. A noted number gets a †.
     """
-
-    def digits(value: float) -> str:
-        return f"{value:.{row['digits']}f}"
-
-    lines = [digits(row["value"]) if math.isfinite(row["value"]) else DASH]
+    form = f".{row['digits']}f"
+    lines = [f"{row['value']:{form}}" if math.isfinite(row["value"]) else DASH]
     if math.isfinite(row["ci_low"]) and math.isfinite(row["ci_high"]):
-        lines.append(f"[{digits(row['ci_low'])}, {digits(row['ci_high'])}]")
+        lines.append(f"[{row['ci_low']:{form}}, {row['ci_high']:{form}}]")
     rates = {"valid": row["valid"], "on target": row["on_target"]}
     if shown := [f"{rate:.0%} {what}" for what, rate in rates.items() if math.isfinite(rate)]:
         lines.append(", ".join(shown))
     if math.isfinite(row["published"]):
-        lines.append(f"(paper {digits(row['published'])}{'†' if row['note'] else ''})")
+        lines.append(f"(paper {row['published']:{form}}{'†' if row['note'] else ''})")
     return "\n".join(lines)
 
 
 def markdown(table: Table) -> str:
     """The table in GitHub's Markdown, its notes as a list below."""
-    heads = [": ".join(filter(None, _levels(column))) for column in table.cells.columns]
-    rows = table.cells.map(_markdown_lines)
+    levels = [[head] if isinstance(head, str) else head for head in table.cells.columns]
+    heads = [escape_markdown(": ".join(filter(None, head))) for head in levels]
+    rows = table.cells.map(lambda text: "<br>".join(map(escape_markdown, text.split("\n"))))
     if table.better is not None:
         numbers = table.cells.columns[table.stub :]
         plain, better = table.cells[numbers], table.better[numbers]
@@ -85,8 +82,8 @@ def markdown(table: Table) -> str:
         rows[numbers] = plain.mask(better, bold).replace("\n", " ", regex=True)
     above = f"**Table {table.number}.** {escape_markdown(table.title)}"
     below = "\n".join(f"- {escape_markdown(note)}" for note in table.notes)
-    lines = markdown_rows([escape_markdown(head) for head in heads], rows.to_numpy().tolist())
-    return "\n\n".join(part for part in (above, lines, below) if part) + "\n"
+    parts = (above, markdown_rows(heads, rows.to_numpy().tolist()), below)
+    return "\n\n".join(filter(None, parts)) + "\n"
 
 
 def markdown_rows(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -103,6 +100,7 @@ def latex(table: Table) -> str:
     rows = _styled(table.cells)
     if table.better is not None:
         rows.apply(lambda _: table.better.map({True: "bfseries:;", False: ""}.get), axis=None)
+    notes = _styled(pd.DataFrame({"note": list(table.notes)})).hide(axis="columns")
     return _LATEX.format(
         table=rows.to_latex(
             environment="longtable",
@@ -112,7 +110,7 @@ def latex(table: Table) -> str:
             label=f"tab:table-{table.number}",
             column_format="".join(rf">{{\raggedright\arraybackslash}}p{{{w}}}" for w in widths),
         ),
-        notes=_latex_notes(table),
+        notes=notes.to_latex(column_format=r">{\footnotesize}p{\linewidth}") if table.notes else "",
     )
 
 
@@ -130,30 +128,13 @@ def one_line(text: str) -> str:
     return "".join(c for c in spaced if not unicodedata.category(c).startswith("C"))
 
 
-def _levels(column: str | tuple[str, ...]) -> tuple[str, ...]:
-    return (column,) if isinstance(column, str) else column
-
-
-def _markdown_lines(text: str) -> str:
-    return "<br>".join(escape_markdown(line) for line in text.split("\n"))
-
-
 def _styled(cells: pd.DataFrame) -> Styler:
     """`cells`, escaped for LaTeX; only the first line of one is bold where the cell is."""
-    styler = cells.reset_index(drop=True).style.hide(axis="index")
-    return styler.format(_latex_lines, escape="latex").format_index(
-        one_line, axis=1, escape="latex"
-    )
+    styler = cells.style.hide(axis="index").format(_latex_lines, escape="latex")
+    return styler.format_index(one_line, axis=1, escape="latex")
 
 
 def _latex_lines(escaped: str) -> str:
     # LaTeX ends no line in which nothing stands.
     lines = [one_line(line) or r"\mbox{}" for line in escaped.split("\n")]
     return r" \newline \mdseries ".join(lines)
-
-
-def _latex_notes(table: Table) -> str:
-    if not table.notes:
-        return ""
-    notes = _styled(pd.DataFrame({"note": list(table.notes)})).hide(axis="columns")
-    return notes.to_latex(column_format=r">{\footnotesize}p{\linewidth}")

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +11,15 @@ import pandas as pd
 from diffuselm.files.seeds import derive
 from diffuselm.paper.biographies import (
     FIELDS,
-    TASK,
     TUNINGS,
     TUNINGS_NOTE,
     Answers,
     read_answers,
     titled,
+    tunings_of,
     valid_notes,
 )
-from diffuselm.paper.comparison import ModelRecord, load_models
+from diffuselm.paper.comparison import Models, falling, load_models
 from diffuselm.paper.number_tables import PAPER_N, PAPER_NOTE, stand_in_notes
 from diffuselm.paper.published import load_published
 from diffuselm.paper.table_files import DASH, Table, one_line, write_table_files
@@ -44,82 +44,66 @@ def tables_1_2_3(
     """Write `out`/table-1, table-2 and table-3, each as .csv, .md and .tex.
 
     `biographies` are files `{model}/{tuning}.parquet` of `schemas.BIOGRAPHIES`; `records` the
-    models' JSON files in the order of the rows; `targets` the target sets of their
-    prompt;
-    `seed` the config's, from which table 3 draws. Raises InputError for a bad input; a run that is
-    absent leaves a dash.
+    models' JSON files in the order of the rows; `targets` the target sets of their prompt; `seed`
+    the config's, from which table 3 draws. Raises InputError for a bad input; a run that is absent
+    leaves a dash.
     """
     models, answers = load_models(records), read_answers(biographies)
-    prompt = read_prompts([targets])[0].text
+    valid = list(valid_notes(answers, models))
     frequent = table_1(answers, models, load_published(published))
+    write_table_files(out, _lay_out_1(frequent, valid), frequent)
+    prompt = read_prompts([targets])[0].text
+    shown = pd.DataFrame({"Prompt": ["\n".join(prompt.splitlines())]})
+    table_2 = Table(2, "The prompt that asks for a biography.", stub=0, cells=shown, notes=())
+    write_table_files(out, table_2, pd.DataFrame({"table": [2], "text": [prompt]}))
     drawn = table_3(answers, models, seed)
-    notes = [*valid_notes(answers, models), *stand_in_notes(frequent)]
-    write_table_files(out, _lay_out_1(frequent, notes), frequent)
-    asked = pd.DataFrame({"table": [2], "text": [prompt]})
-    write_table_files(out, _lay_out_2(prompt), asked)
-    notes = [*valid_notes(answers, models), *stand_in_notes(drawn)]
-    write_table_files(out, _lay_out_3(drawn, models, notes), drawn)
+    write_table_files(out, _lay_out_3(drawn, models, valid), drawn)
 
 
-def table_1(
-    answers: Answers, models: Sequence[ModelRecord], published: pd.DataFrame
-) -> pd.DataFrame:
+def table_1(answers: Answers, models: Models, published: pd.DataFrame) -> pd.DataFrame:
     """The five most frequent values of each attribute among valid biographies, and the paper's.
 
     One row for each model, tuning, field and rank: value and count out of n, null where there is
     none, beside the paper's of that rank. Equally frequent values come in the order of their text.
     `published` are the rows of `load_published`.
     """
-    of_table = published[published["table"] == 1]
-    paper = of_table.set_index(["model", "tuning", "field", "rank"])[["text", "value"]]
-    paper = dict(zip(paper.index, paper.to_numpy().tolist(), strict=True))
+    paper = published[published["table"] == 1].set_index(["model", "tuning", "field", "rank"])
+    paper = paper[["text", "value"]].T.to_dict("list")
     rows = []
-    for model, column, asked, tuning in _tunings(models):
+    for model, label, asked, tuning in tunings_of(models):
         found = answers.get((model.model, tuning))
         n = None if found is None else int(found["valid"].sum())
-        whose = (1, model.model, model.label, model.stand_in, column, tuning)
+        whose = (1, model.model, model.label, model.stand_in, titled(label), tuning)
         for field in FIELDS:
-            ours = [] if found is None else _most_frequent(found[found["valid"]][field])
-            for rank in range(1, _SHOWN + 1):
-                text, count = ours[rank - 1] if rank <= len(ours) else (None, None)
+            values = [] if found is None else found[found["valid"]][field].dropna()
+            ours = [*falling(Counter(map(str, values))), *[(None, None)] * _SHOWN]
+            for rank, (text, count) in enumerate(ours[:_SHOWN], start=1):
                 printed = paper.get((model.paper_model, asked, field, rank), (None, None))
                 rows.append((*whose, field, rank, text, count, n, *printed))
     types = {"stand_in": "bool"} | dict.fromkeys(("count", "n", "published_count"), "Int64")
     return pd.DataFrame(rows, columns=_FRAME_1).astype(types)
 
 
-def table_3(answers: Answers, models: Sequence[ModelRecord], seed: int) -> pd.DataFrame:
+def table_3(answers: Answers, models: Models, seed: int) -> pd.DataFrame:
     """Five biographies drawn from all answers, malformed ones too, of each model and tuning.
 
     The draw depends on `seed`, the model and the tuning alone. Columns: whose it is, its place in
     the table (from 1), and what `schemas.BIOGRAPHIES` says of it.
     """
     rows = []
-    for model, column, _, tuning in _tunings(models):
+    for model, label, _, tuning in tunings_of(models):
         found = answers.get((model.model, tuning))
         if found is None:
             continue
         found = found.sort_values(["prompt", "seed", "draw"], ignore_index=True)
         rng = np.random.default_rng(derive(seed, "table-3", model.model, tuning))
         drawn = found.iloc[rng.permutation(len(found))[:_SHOWN]][_DRAWN]
-        whose = (3, model.model, model.label, model.stand_in, column, tuning)
+        whose = (3, model.model, model.label, model.stand_in, titled(label), tuning)
         rows.extend((*whose, place, *row) for place, row in enumerate(drawn.to_numpy(), start=1))
     return pd.DataFrame(rows, columns=_FRAME_3).astype({"stand_in": "bool"})
 
 
-def _tunings(models: Sequence[ModelRecord]) -> Iterator[tuple[ModelRecord, str, str, str]]:
-    """Model, column, the paper's tuning of it, and ours that stands for it."""
-    for model in models:
-        for label, tuning in TUNINGS.items():
-            yield model, titled(label), tuning, model.measured_tuning(tuning, TASK)
-
-
-def _most_frequent(values: pd.Series) -> list[tuple[str, int]]:
-    counts = Counter(str(value) for value in values.dropna())
-    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:_SHOWN]
-
-
-def _lay_out_1(frame: pd.DataFrame, notes: Iterable[str]) -> Table:
+def _lay_out_1(frame: pd.DataFrame, valid: Sequence[str]) -> Table:
     """A row for each model, tuning and rank that any attribute fills; at least one for each."""
     rows = []
     for (label, column), block in frame.groupby(["model_label", "column"], sort=False):
@@ -127,20 +111,17 @@ def _lay_out_1(frame: pd.DataFrame, notes: Iterable[str]) -> Table:
             if rank == 1 or of_rank[["value", "published"]].notna().any(axis=None):
                 stub = (label, column) if rank == 1 else ("", "")
                 rows.append([*stub, *(_value_text(row) for _, row in of_rank.iterrows())])
-    about = [
+    notes = [
         "After the colon: how many of the valid biographies say so. Equally frequent values stand "
         "in the order of their text. A dash: none.",
         TUNINGS_NOTE,
     ]
     if frame["published"].notna().any():
-        about.append(f"{PAPER_NOTE} Its counts are out of {PAPER_N:,}, some values abbreviated.")
-    return Table(
-        number=1,
-        title="The most frequent values of each attribute of the biographies.",
-        stub=2,
-        cells=pd.DataFrame(rows, columns=["Model", "Tuning", *map(titled, FIELDS.values())]),
-        notes=(*about, *notes),
-    )
+        notes.append(f"{PAPER_NOTE} Its counts are out of {PAPER_N:,}, some values abbreviated.")
+    notes += [*valid, *stand_in_notes(frame)]
+    cells = pd.DataFrame(rows, columns=["Model", "Tuning", *map(titled, FIELDS.values())])
+    title = "The most frequent values of each attribute of the biographies."
+    return Table(1, title, stub=2, cells=cells, notes=notes)
 
 
 def _value_text(row: pd.Series) -> str:
@@ -155,17 +136,7 @@ def _value_text(row: pd.Series) -> str:
     return "\n".join(lines)
 
 
-def _lay_out_2(prompt: str) -> Table:
-    return Table(
-        number=2,
-        title="The prompt that asks for a biography.",
-        stub=0,
-        cells=pd.DataFrame({"Prompt": ["\n".join(prompt.splitlines())]}),
-        notes=(),
-    )
-
-
-def _lay_out_3(frame: pd.DataFrame, models: Sequence[ModelRecord], notes: Iterable[str]) -> Table:
+def _lay_out_3(frame: pd.DataFrame, models: Models, valid: Sequence[str]) -> Table:
     """A row for each model and place, its three tunings side by side; a line for each value."""
     texts = frame.set_index(["model", "column", "place"])["text"].to_dict()
     columns = [titled(label) for label in TUNINGS]
@@ -175,17 +146,16 @@ def _lay_out_3(frame: pd.DataFrame, models: Sequence[ModelRecord], notes: Iterab
         for place in range(1, max(places, default=1) + 1):
             shown = [texts.get((model.model, column, place), DASH) for column in columns]
             rows.append([model.label if place == 1 else "", *map(_lines, shown)])
-    about = (
+    notes = [
         "Drawn by the config's seed among all answers, malformed ones too; table-3.csv says what "
         "is wrong with one. A dash: no answer.",
         TUNINGS_NOTE,
-    )
+        *valid,
+        *stand_in_notes(frame),
+    ]
+    title = "Biographies drawn at random from the answers of each model and tuning."
     return Table(
-        number=3,
-        title="Biographies drawn at random from the answers of each model and tuning.",
-        stub=1,
-        cells=pd.DataFrame(rows, columns=["Model", *columns]),
-        notes=(*about, *notes),
+        3, title, stub=1, cells=pd.DataFrame(rows, columns=["Model", *columns]), notes=notes
     )
 
 

@@ -1,6 +1,6 @@
 """Tables 7 and 8: coverage and entropy of what biographies say, before and after tuning."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -14,17 +14,16 @@ from diffuselm.paper.biographies import (
     titled,
     valid_notes,
 )
-from diffuselm.paper.comparison import Key, ModelRecord, load_models, mean_over_seeds, read_metrics
+from diffuselm.paper.comparison import Key, Models, load_models, mean_over_seeds, read_metrics
 from diffuselm.paper.number_tables import (
     PAPER_N,
     PAPER_NOTE,
-    Place,
     number_table,
     stand_in_notes,
     tidy_frame,
 )
 from diffuselm.paper.published import load_published, unswapped
-from diffuselm.paper.table_files import Table, write_table_files
+from diffuselm.paper.table_files import write_table_files
 
 _COLUMNS = {"Base": "base", "ID": "biographies", "OOD": "all"}
 _FIELDS = {7: ("first_name", "last_name", "birth_year"), 8: ("birth_place", "profession")}
@@ -43,17 +42,19 @@ def tables_7_8(
     """
     models, measured = load_models(records), read_metrics(metrics)
     answers, paper = read_answers(biographies), load_published(published)
-    for number in _FIELDS:
+    for number, fields in _FIELDS.items():
         frame = diversity_frame(number, measured, models, paper)
-        notes = (*valid_notes(answers, models), *stand_in_notes(frame))
-        write_table_files(out, _table(number, frame, notes), frame)
+        what = ", ".join(FIELDS[field] for field in fields)
+        title = f"Coverage and entropy of biographies: {what} (higher is more diverse)."
+        rows = list(frame.groupby(["row", "model_label"], sort=False))
+        notes = [*valid_notes(answers, models), *stand_in_notes(frame), *_paper_notes(frame)]
+        notes = ["In brackets: 95% interval.", TUNINGS_NOTE, *notes]
+        table = number_table(number, title, ("", "Model"), rows, frame, notes)
+        write_table_files(out, table, frame)
 
 
 def diversity_frame(
-    number: int,
-    metrics: pd.DataFrame,
-    models: Sequence[ModelRecord],
-    published: pd.DataFrame,
+    number: int, metrics: pd.DataFrame, models: Models, published: pd.DataFrame
 ) -> pd.DataFrame:
     """Numbers of table 7 or 8: columns `number_tables.FRAME`, and the field of the biography.
 
@@ -66,31 +67,17 @@ def diversity_frame(
     measured = metrics[metrics["task"] == TASK]
     frames = []
     for field in _FIELDS[number]:
+        group = titled(FIELDS[field])
         places = [
-            Place(title, model, titled(FIELDS[field]), column, key, digits)
+            (title, model, group, column, Key(model.model, tuning, TASK, PROMPT, metric), digits)
             for title, metric, digits in _METRICS
             for model in models
             for column, tuning in _COLUMNS.items()
-            for key in [Key(model.model, tuning, TASK, PROMPT, metric)]
         ]
         numbers = mean_over_seeds(measured, field)
         frame = tidy_frame(number, places, numbers, right[right["field"] == field])
         frames.append(frame.assign(field=field))
     return pd.concat(frames, ignore_index=True)
-
-
-def _table(number: int, frame: pd.DataFrame, notes: Iterable[str]) -> Table:
-    """A row for each metric and model, three columns for each attribute."""
-    titles = [titled(FIELDS[field]) for field in _FIELDS[number]]
-    return number_table(
-        number,
-        f"Coverage and entropy of biographies: {', '.join(titles).lower()} (higher is more "
-        "diverse).",
-        stub=("", "Model"),
-        groups={title: list(_COLUMNS) for title in titles},
-        rows=frame.groupby(["row", "model_label"], sort=False),
-        notes=("In brackets: 95% interval.", TUNINGS_NOTE, *notes, *_paper_notes(frame)),
-    )
 
 
 def _paper_notes(frame: pd.DataFrame) -> Iterator[str]:

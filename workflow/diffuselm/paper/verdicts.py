@@ -18,7 +18,7 @@ from diffuselm.paper.claim_measures import (
     Measured,
 )
 from diffuselm.paper.claims import Claim
-from diffuselm.paper.comparison import Key, ModelRecord, mean_over_seeds
+from diffuselm.paper.comparison import Key, ModelRecord, Models, mean_over_seeds
 from diffuselm.paper.published import as_metrics, unswapped
 
 HOLDS, FAILS = "holds", "fails"
@@ -41,16 +41,11 @@ class Verdict:
     claim: Claim
     model: ModelRecord
     verdict: str
-    ours: Estimate | None
-    """None where it is not measured."""
-    reasons: tuple[str, ...]
-    """Why, where the verdict needs it."""
-    stands_for: str
-    """`FORM_TAUGHT` or `HELD` where a tuning other than the claim's was measured, else ""."""
-    paper: str
-    """The same measure of the paper's own tables, for the model or the one stood in for, or ""."""
-    notes: tuple[str, ...]
-    """Those of `MARKS` that this number of the paper's carries."""
+    ours: Estimate | None  # None where it is not measured
+    reasons: tuple[str, ...]  # why, where the verdict needs it
+    stands_for: str  # `FORM_TAUGHT` or `HELD` where another tuning than the claim's was measured
+    paper: str  # the same measure of the paper's own tables, for the model or the one stood in for
+    notes: tuple[str, ...]  # those of `MARKS` that this number of the paper's carries
 
     @property
     def reason(self) -> str:
@@ -71,7 +66,7 @@ class Verdict:
 def evaluate(
     metrics: pd.DataFrame,
     claims: Sequence[Claim],
-    models: Sequence[ModelRecord],
+    models: Models,
     published: pd.DataFrame,
     embedded_names: bool = False,
 ) -> list[Verdict]:
@@ -129,16 +124,14 @@ def _judge(
 def _seen(claim: Claim, ours: Estimate, model: ModelRecord, metrics: Measured) -> str:
     """The claim's sentence on what is seen, with our number put in."""
 
-    def value(parts: Sequence) -> float:
-        return MEASURES[claim.take](parts, model, metrics).value
-
     told = {
         "ours": _told_apart(ours.value, claim.threshold),
         "percent": _told_apart(100 * ours.value, 100 * claim.threshold),
     }
     if "{least}" in claim.seen:
-        of_each = claim.parts_of_each()
-        told["least"] = min(of_each, key=lambda one: value(of_each[one])).replace("_", " ")
+        take, of_each = MEASURES[claim.take], claim.parts_of_each()
+        least = min(of_each, key=lambda one: take(of_each[one], model, metrics).value)
+        told["least"] = least.replace("_", " ")
     return claim.seen.format(**told)
 
 
