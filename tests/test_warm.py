@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from diffuselm.warm import SOCKET
+from diffuselm.warm import GPUS, SOCKET
 
 COMMAND = Path(__file__).parents[1] / "workflow/bin/diffuselm"
 STARTER = f"""
@@ -24,7 +24,10 @@ print(os.environ[{SOCKET!r}], flush=True)
 input()
 """
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="warm starts are for Linux")
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux" or any(Path(device).exists() for device in GPUS),
+    reason="warm starts are for Linux, and for CPUs",
+)
 
 
 @contextmanager

@@ -3,7 +3,8 @@
 Torch, transformers and PEFT take five seconds of CPU to import, more than most jobs of a small
 model need for all their work. A job's own process then only waits: it hands over its words, folder,
 environment and standard streams, passes signals on, and ends as the fork does. Where nobody
-answers, a job starts as usual. On Linux alone: elsewhere such a process does not fork safely.
+answers, a job starts as usual. On Linux alone, and where no GPU is: elsewhere such a process does
+not fork safely.
 """
 
 import atexit
@@ -28,12 +29,13 @@ from typing import NoReturn
 SOCKET = "DIFFUSELM_WARM"  # the environment variable that holds the socket's path
 KILLED = 128 + signal.SIGKILL
 STREAMS = (0, 1, 2)
+GPUS = ("/dev/nvidiactl", "/dev/kfd")
 POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def start() -> None:
     """Start that process and name it to the jobs; it ends with this one."""
-    if sys.platform != "linux":
+    if sys.platform != "linux" or any(Path(device).exists() for device in GPUS):
         return
     path = f"{tempfile.mkdtemp(prefix='diffuselm-')}/socket"  # in a folder of this user alone
     with socket.socket(socket.AF_UNIX) as door:

@@ -87,10 +87,9 @@ def report_jobs():
     timed = [each.name for each in workflow.rules if "times" in each.params.keys()]
     counts = {name: count for name, count in jobs.items() if name != "total"}
     tell(RunningJobs(counts, timed), logger)
-    # Jobs on this machine and in this environment, and more than one that opens a model on a CPU.
+    # Jobs on this machine and in this environment, of which more than one opens a model.
     here = workflow.local_exec and not workflow.deployment_settings.deployment_method
-    on_gpus = any(model["gpus"] for model in MODELS.values())
-    if here and not on_gpus and sum(counts.get(name, 0) for name in timed) > 1:
+    if here and sum(counts.get(name, 0) for name in timed) > 1:
         warm.start()
 
 
