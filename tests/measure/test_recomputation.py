@@ -35,6 +35,7 @@ from diffuselm.measure.model_metrics import measure_model
 from diffuselm.measure.mt_bench_answers import answer_questions
 from diffuselm.measure.natural import gather_metrics
 from diffuselm.measure.verdicts import judge_answers
+from diffuselm.stages.model_jobs import ModelJob
 from diffuselm.stages.sample import sample, sweep
 from diffuselm.stages.tune import tune
 from diffuselm.tasks.natural_names import write_natural
@@ -77,22 +78,15 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     asked(folder)
     tune(
-        **reading(folder, ["names", "numbers"]),
-        tuning="all",
-        prompts=[],
-        start=None,
+        job=job(folder, ["names", "numbers"], "all.safetensors"),
         settings=SETTINGS,
-        checkpoint=folder / "checkpoints/all.safetensors",
-        checkpoint_seconds=60,
         out=folder / "adapters/tiny/all",
     )
     for tuning in TASKS:
         answered(folder, tuning)
         judged(folder, tuning)
     sweep(
-        **reading(folder, ["names", "numbers"]),
-        tuning="base",
-        adapter=None,
+        job=job(folder, ["names", "numbers"], "sweep", prompts=SWEPT),
         settings=AnswerSettings(
             draws=dict.fromkeys(("names", "numbers"), DRAWS),
             max_tokens=dict.fromkeys(("names", "numbers"), 24),
@@ -100,9 +94,7 @@ def run(tmp_path_factory):
             token_budget=16384,
             pass_budget=2048,
         ),
-        prompts=SWEPT,
         temperatures=TEMPERATURES,
-        checkpoint=folder / "checkpoints/sweep",
         out=folder / "sweep/tiny.parquet",
     )
     measured(folder)
@@ -138,20 +130,22 @@ def asked(folder):
     (folder / "questions.jsonl").write_text("".join(json.dumps(q) + "\n" for q in questions))
 
 
-def reading(folder, tasks):
-    return {
-        "seed": SEED,
-        "model": folder / "tiny.json",
-        "targets": [folder / f"targets/{task}.parquet" for task in tasks],
-    }
+def job(folder, tasks, name, **words):
+    return ModelJob(
+        model=folder / "tiny.json",
+        tuning=name.partition(".")[0],
+        targets=[folder / f"targets/{task}.parquet" for task in tasks],
+        seed=SEED,
+        checkpoint=folder / "checkpoints" / name,
+        **words,
+    )
 
 
 def answered(folder, tuning):
     """Answers to prompts, the probabilities of their targets, text's loss, and biographies."""
     answers = folder / f"samples/tiny/{tuning}.parquet"
     sample(
-        **reading(folder, TASKS[tuning]),
-        tuning=tuning,
+        job=job(folder, TASKS[tuning], tuning),
         adapter=None if tuning == "base" else folder / f"adapters/tiny/{tuning}",
         held_out_text=ROOT / "resources/text/held-out.txt",
         settings=AnswerSettings(
@@ -161,7 +155,6 @@ def answered(folder, tuning):
             token_budget=16384,
             pass_budget=2048,
         ),
-        checkpoint=folder / f"checkpoints/{tuning}",
         samples=answers,
         exact=folder / f"exact/tiny/{tuning}.parquet",
         text=folder / f"text/tiny/{tuning}.parquet",
@@ -199,7 +192,7 @@ def measured(folder):
     def both(kind):
         return [folder / f"{kind}/tiny/{tuning}.parquet" for tuning in TASKS]
 
-    target_sets = reading(folder, TASKS["base"])["targets"]
+    target_sets = job(folder, TASKS["base"], "base").targets
     known = {"targets": target_sets, "natural": folder / "natural.parquet", "seed": SEED}
     measure_model(
         **known,

@@ -485,16 +485,20 @@ ADAPTERS = {
 def tuned(tmp_path_factory, targets):
     """An adapter of tiny-llama."""
     from diffuselm.config.tune import LoraSettings
+    from diffuselm.stages.model_jobs import ModelJob
     from diffuselm.stages.tune import tune
 
     made = tmp_path_factory.mktemp("tuned")
     write_record(made / "record.json", MODELS / "tiny-llama")
     tune(
-        model=made / "record.json",
-        tuning="rng-10",
-        prompts=["numbers/1-10"],
-        start=None,
-        targets=[targets],
+        job=ModelJob(
+            model=made / "record.json",
+            tuning="rng-10",
+            prompts=["numbers/1-10"],
+            targets=[targets],
+            seed=1,
+            checkpoint=made / "checkpoint",
+        ),
         settings=LoraSettings(
             rank=2,
             alpha=4,
@@ -503,9 +507,6 @@ def tuned(tmp_path_factory, targets):
             passes=1,
             token_budget=2048,
         ),
-        seed=1,
-        checkpoint=made / "checkpoint",
-        checkpoint_seconds=60,
         out=made / "adapter",
     )
     return made

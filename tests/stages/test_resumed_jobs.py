@@ -9,6 +9,7 @@ from diffuselm.config.sample import AnswerSettings
 from diffuselm.config.tune import LoraSettings
 from diffuselm.sampling import asking
 from diffuselm.stages import sample, tune
+from diffuselm.stages.model_jobs import ModelJob
 from diffuselm.tasks.target_sets import write_targets
 from records import write_record
 
@@ -45,22 +46,22 @@ def ask(folder, **changes):
     write_targets(task=folder / "own.yaml", natural=None, seed=1, out=out)
 
 
-def reading(folder):
-    return {
-        "model": folder / "m.json",
-        "targets": [folder / "targets.parquet"],
-        "seed": 1,
-    }
+def job(folder, checkpoint, **words):
+    return ModelJob(
+        model=folder / "m.json",
+        tuning="t",
+        targets=[folder / "targets.parquet"],
+        seed=1,
+        checkpoint=folder / checkpoint,
+        **words,
+    )
 
 
 def tuned(folder, checkpoint, out):
     tune.tune(
-        **reading(folder),
-        tuning="t",
-        prompts=[],
+        job=job(folder, f"{checkpoint}.safetensors"),
         start=None,
         settings=TUNING,
-        checkpoint=folder / f"{checkpoint}.safetensors",
         checkpoint_seconds=0,
         out=out,
     )
@@ -69,12 +70,8 @@ def tuned(folder, checkpoint, out):
 
 def sampled(folder, checkpoint, out):
     sample.sample(
-        **reading(folder),
-        tuning="t",
-        adapter=None,
-        held_out_text=None,
+        job=job(folder, checkpoint),
         settings=SAMPLING,
-        checkpoint=folder / checkpoint,
         samples=out / "samples.parquet",
         exact=out / "exact.parquet",
         text=out / "text.parquet",
@@ -84,32 +81,28 @@ def sampled(folder, checkpoint, out):
 
 def swept(folder, checkpoint, out):
     sample.sweep(
-        **reading(folder),
-        tuning="base",
-        adapter=None,
-        prompts=["own/one"],
+        job=job(folder, checkpoint, prompts=["own/one"]),
         temperatures=[2.0],
         settings=SAMPLING,
-        checkpoint=folder / checkpoint,
         out=out / "sweep.parquet",
     )
     return (out / "sweep.parquet").read_bytes()
 
 
-@pytest.mark.parametrize("job", [tuned, sampled, swept])
-def test_a_prompt_that_was_edited_in_between_is_asked_anew(folder, job):
+@pytest.mark.parametrize("done", [tuned, sampled, swept])
+def test_a_prompt_that_was_edited_in_between_is_asked_anew(folder, done):
     with pytest.raises(OSError, match="file"):
-        job(folder, "checkpoint", folder / "file" / "out")  # done, but nowhere to be written
+        done(folder, "checkpoint", folder / "file" / "out")  # done, but nowhere to be written
     ask(folder, text="Output a fruit, like this: {fruit}.")
-    taken_up = job(folder, "checkpoint", folder / "taken-up")
-    assert taken_up == job(folder, "other", folder / "fresh")
+    taken_up = done(folder, "checkpoint", folder / "taken-up")
+    assert taken_up == done(folder, "other", folder / "fresh")
 
 
-@pytest.mark.parametrize("job", [tuned, sampled, swept])
-def test_the_same_job_takes_up_what_was_done(folder, job, monkeypatch):
+@pytest.mark.parametrize("done", [tuned, sampled, swept])
+def test_the_same_job_takes_up_what_was_done(folder, done, monkeypatch):
     with pytest.raises(OSError, match="file"):
-        job(folder, "checkpoint", folder / "file" / "out")
-    whole = job(folder, "other", folder / "fresh")
+        done(folder, "checkpoint", folder / "file" / "out")
+    whole = done(folder, "other", folder / "fresh")
 
     def never(*_, **__):
         raise AssertionError("done before")
@@ -117,7 +110,7 @@ def test_the_same_job_takes_up_what_was_done(folder, job, monkeypatch):
     for name in ("sample", "sample_long"):
         monkeypatch.setattr(asking, name, never)
     monkeypatch.setattr("diffuselm.tuning.loop.gradient", one_step())
-    assert job(folder, "checkpoint", folder / "taken-up") == whole
+    assert done(folder, "checkpoint", folder / "taken-up") == whole
 
 
 def one_step():

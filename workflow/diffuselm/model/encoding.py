@@ -37,7 +37,7 @@ class EncodedPrompt:
 
 
 def encode_prompts(
-    chat: ChatFormat, targets: Sequence[Path], prompts: Sequence[str] = ()
+    chat: ChatFormat, targets: Sequence[Path], prompts: Sequence[str] | None = None
 ) -> list[EncodedPrompt]:
     """Encode the prompts that stage `targets` wrote, or those named, in its order.
 
@@ -45,11 +45,11 @@ def encode_prompts(
     is not prefix-free.
     """
     read = read_prompts(targets)
-    if unknown := set(prompts) - {prompt.id for prompt in read}:
+    if unknown := set(prompts or ()) - {prompt.id for prompt in read}:
         raise InputError(
             f"unknown prompts {sorted(unknown)}; expected those of {', '.join(map(str, targets))}"
         )
-    return [_encode(chat, prompt) for prompt in read if not prompts or prompt.id in prompts]
+    return [_encode(chat, prompt) for prompt in read if prompts is None or prompt.id in prompts]
 
 
 def _encode(chat: ChatFormat, prompt: Prompt) -> EncodedPrompt:

@@ -13,7 +13,7 @@ from diffuselm.files.whole import remove, written_folder
 from diffuselm.model.adapters import ADAPTER_FILES, adapter_hash
 from diffuselm.model.encoding import encode_prompts
 from diffuselm.model.opening import open_model
-from diffuselm.stages.model_jobs import job_key, record_of
+from diffuselm.stages.model_jobs import ModelJob
 from diffuselm.tuning import loop
 from diffuselm.tuning.adapter import save
 
@@ -22,52 +22,38 @@ CODE = ("tree", "model", "tuning")  # that adapters depend on
 
 def tune(
     *,
-    model: Path,
-    tuning: str,
-    targets: list[Path],
-    prompts: list[str],
+    job: ModelJob,
     start: Path | None = None,
     settings: LoraSettings = LoraSettings(),
-    seed: int,
-    checkpoint: Path,
     checkpoint_seconds: float = 60,
     out: Path,
 ) -> None:
     """Write the adapter folder: a plain PEFT adapter, training.parquet and run.json.
 
-    Every `checkpoint_seconds` the training is saved in `checkpoint`, from where it goes on if this
-    process is killed; the file is gone at the end.
-
     Args:
-        model: record of the model.
-        tuning: name of the tuning, for seeds.
-        targets: target sets of the prompts' tasks.
-        prompts: ids of the prompts to tune on.
         start: folder of the adapter that is trained further, if any.
-        seed: the run's seed.
-        checkpoint: file to keep the training in.
         checkpoint_seconds: time between two checkpoints.
         out: folder to write.
     """
-    with only_one(checkpoint):
-        opened = open_model(model)
+    with only_one(job.checkpoint):
+        opened = open_model(job.model)
         used = {
-            "tuning": tuning,
-            "prompts": prompts,
+            "tuning": job.tuning,
+            "prompts": job.prompts,
             "start_sha256": adapter_hash(start),
             **settings.model_dump(mode="json"),
         }
         tuned = loop.tune(
             opened.model,
-            encode_prompts(opened.chat, targets, prompts),
+            encode_prompts(opened.chat, job.targets, job.prompts),
             settings,
-            loop.training_seed(seed, opened.name, tuning),
+            loop.training_seed(job.seed, opened.name, job.tuning),
             start,
-            checkpoint=checkpoint,
-            key=job_key(used, opened, targets=targets, seed=seed, code=CODE),
+            checkpoint=job.checkpoint,
+            key=job.key(used, opened, CODE),
             every=checkpoint_seconds,
         )
-        made = record_of({**used, "token_budget": tuned.token_budget}, opened, seed)
+        made = job.record({**used, "token_budget": tuned.token_budget}, opened)
         made["tokens"] = tuned.tokens
         made["tuned_parameters"], made["parameters"] = tuned.model.get_nb_trainable_parameters()
         with written_folder(out) as part:
@@ -75,4 +61,4 @@ def tune(
             write_rows(part / "training.parquet", map(asdict, tuned.history), TRAINING)
             made["files"] = {name: file_hash(part / name) for name in ADAPTER_FILES}
             write_json(part / "run.json", made)
-        remove(checkpoint)
+        remove(job.checkpoint)
