@@ -1,6 +1,6 @@
 """Parquet files: written whole with a checksum in every page, and checked when they are read."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,8 +60,3 @@ def read_table(path: Path, schema: pa.Schema) -> pa.Table:
         raise InputError(
             f"{path}: columns are {columns}, expected {schema.names} ({found})"
         ) from error
-
-
-def concatenate(paths: Sequence[Path], schema: pa.Schema) -> pa.Table:
-    """Read several files of one schema as one table, in the order given."""
-    return pa.concat_tables([read_table(path, schema) for path in paths])

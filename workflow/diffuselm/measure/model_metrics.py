@@ -7,15 +7,7 @@ import pandas as pd
 
 from diffuselm.files.json_files import read_json
 from diffuselm.files.runs import HELD, is_held, split_run
-from diffuselm.files.schemas import (
-    BIOGRAPHIES,
-    EXACT,
-    METRICS,
-    NATURAL,
-    SAMPLES,
-    SWEEP,
-    TEXT,
-)
+from diffuselm.files.schemas import BIOGRAPHIES, EXACT, METRICS, NATURAL, SAMPLES, SWEEP, TEXT
 from diffuselm.files.tables import read_table, write_table
 from diffuselm.measure.biography_metrics import measure_biographies
 from diffuselm.measure.metrics import Estimate, exactly, metric_rows

@@ -4,12 +4,12 @@ import hashlib
 from pathlib import Path
 from typing import Annotated
 
-import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
 from diffuselm.config.base import checked
 from diffuselm.errors import InputError
 from diffuselm.files import web
+from diffuselm.files.schemas import NUMBER, STRING, TRUTH, WHOLE, columns
 from diffuselm.files.whole import written_whole
 from diffuselm.tasks.prompts import SLUG
 
@@ -18,15 +18,13 @@ TURNS = 2
 TEMPERATURES = dict.fromkeys(("extraction", "math", "coding", "reasoning"), 0.0)
 TEMPERATURES |= dict.fromkeys(("stem", "humanities"), 0.1)
 
-ANSWERS = pa.schema(
-    [
-        ("question_id", pa.int64()),
-        ("category", pa.string()),
-        ("turn", pa.int64()),
-        ("temperature", pa.float64()),
-        ("text", pa.string()),
-        ("truncated", pa.bool_()),
-    ]
+ANSWERS = columns(
+    question_id=WHOLE,
+    category=STRING,
+    turn=WHOLE,
+    temperature=NUMBER,
+    text=STRING,
+    truncated=TRUTH,
 )
 
 
