@@ -43,7 +43,6 @@ def of_model(plan: Plan, name: str) -> dict[str, Any]:
     shown = {"stand_in": model.stand_in or None, "paper_model": model.paper_model}
     made = "downloads" if model.hub else "converted"
     swept_with = plan.adapter_of(baseline)
-    written = [run for seed in plan.seeds for run in plan.runs_of(seed, plan.biographies(name))]
     return {
         "source": options(hub=model.hub, revision=model.revision),
         "gguf": str(plan.gguf(name)) if model.gguf else None,
@@ -60,7 +59,7 @@ def of_model(plan: Plan, name: str) -> dict[str, Any]:
         "exact": files_of_runs("exact", name, runs),
         "text": files_of_runs("text", name, runs),
         "trained": [f"{adapter_folder(name, run)}/run.json" for run in plan.tuned_runs(name)],
-        "biographies": files_of_runs("biographies", name, written),
+        "biographies": files_of_runs("biographies", name, plan.runs_of(plan.biographies(name))),
         "sweep": [f"results/sweep/{name}.parquet"] if plan.swept else [],
         "swept_with": adapter_files(name, swept_with),
         "sweeping": options(

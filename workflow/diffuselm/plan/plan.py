@@ -1,7 +1,7 @@
 """The run matrix: which prompts each tuning is tuned on, and on which tasks it is measured."""
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,16 +56,16 @@ class Plan:
 
     def runs(self, model: str) -> list[str]:
         """Every tuning of a model under every seed, as its files are named."""
-        return [run for seed in self.seeds for run in self.runs_of(seed, self.tunings(model))]
+        return self.runs_of(self.tunings(model))
 
     @property
     def seeds(self) -> range:
         """The seeds that everything is tuned and sampled with."""
         return range(self.config.seed, self.config.seed + self.config.repeats)
 
-    def runs_of(self, seed: int, tunings: Iterable[str]) -> list[str]:
-        """The runs of some tunings under one seed."""
-        return [self.run(tuning, seed) for tuning in tunings]
+    def runs_of(self, tunings: Collection[str], seeds: Iterable[int] | None = None) -> list[str]:
+        """The runs of some tunings under every seed, or under some."""
+        return [self.run(tuning, seed) for seed in seeds or self.seeds for tuning in tunings]
 
     def split(self, run: str) -> tuple[str, int]:
         """Tuning and seed of a run."""
@@ -93,18 +93,17 @@ class Plan:
 
     def tuned_runs(self, model: str) -> list[str]:
         """The runs of a model that train an adapter."""
-        return [run for run in self.runs(model) if self.split(run)[0] in self.tuned_on]
+        return self.runs_of([tuning for tuning in self.tunings(model) if tuning in self.tuned_on])
 
     @property
     def runs_of_form(self) -> list[str]:
         """The runs of tuning `form`, which only models have whose baseline it is."""
-        return [run for seed in self.seeds for run in self.runs_of(seed, {FORM} & {*self.tuned_on})]
+        return self.runs_of({FORM} & {*self.tuned_on})
 
     @property
     def runs_tuned_on_tasks(self) -> list[str]:
         """The other runs that train an adapter, which all models have."""
-        tunings = [tuning for tuning in self.tuned_on if tuning != FORM]
-        return [run for seed in self.seeds for run in self.runs_of(seed, tunings)]
+        return self.runs_of([tuning for tuning in self.tuned_on if tuning != FORM])
 
     @property
     def trained_tasks(self) -> list[str]:
