@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from diffuselm.config.models import ModelSettings, OpeningSettings
-from diffuselm.files.runs import is_held
+from diffuselm.files.runs import is_held, run_name, split_run
 from diffuselm.plan.options import options
 from diffuselm.plan.plan import Plan
 
@@ -95,9 +95,13 @@ def _files_of_model(model: ModelSettings, name: str) -> list[str]:
 
 def of_run(plan: Plan, model: str, run: str) -> dict[str, Any]:
     """Inputs and options of the jobs of a run."""
-    (tuning, seed), config = plan.split(run), plan.config
-    answering = plan.adapter_of(tuning)
-    answering = answering and plan.run(answering, seed)
+    config = plan.config
+    tuning, seed = split_run(run, config.seed)
+
+    def under_its_seed(other: str | None) -> str | None:
+        return other and run_name(other, seed, config.seed)
+
+    answering = under_its_seed(plan.adapter_of(tuning))
     folder = adapter_folder(model, answering)
     answers = plan.answers(model, tuning)
     # How answers are held changes nothing in how a text is read.
@@ -113,8 +117,7 @@ def of_run(plan: Plan, model: str, run: str) -> dict[str, Any]:
         longest = config.mt_bench.max_tokens
         entry["turns"] = options(tuning=tuning, adapter=folder, max_tokens=longest, seed=seed)
     if tuning in plan.tuned_on:
-        trained_on, start = plan.training_tasks(tuning), plan.starts_from(tuning)
-        start = start and plan.run(start, seed)
+        trained_on, start = plan.training_tasks(tuning), under_its_seed(plan.starts_from(tuning))
         entry |= {
             "start": adapter_files(model, start),
             "training_targets": target_files(trained_on),

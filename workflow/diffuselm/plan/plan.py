@@ -9,7 +9,7 @@ from typing import Any
 from diffuselm.config.config import PAPER_TASKS, PAPER_TUNINGS, Config
 from diffuselm.config.sample import AnswerSettings
 from diffuselm.errors import InputError
-from diffuselm.files.runs import HELD, is_held, run_name, split_run
+from diffuselm.files.runs import HELD, is_held, run_name
 from diffuselm.model.source.gguf_files import find_gguf, read_header
 from diffuselm.plan.checks import FORM, KNOWLEDGE, check_files
 from diffuselm.tasks.prompts import Prompt, task_of
@@ -22,7 +22,7 @@ RANGES_DRAWS = 500
 RANGES_TOKENS = 12  # of an answer: six digits at most, braces and end, with room for spaces
 RANGES_FILE = Path("results/tasks/ranges.yaml")  # made from the config
 TAKEN = ("ranges", "knowledge", "form", "text", "adapter", "mt-bench")  # as tasks in metrics
-SWEPT = ("names/english", "numbers/1-10")  # section 4's prompts, for the sweep of temperatures
+SECTION_4 = ("names/english", "numbers/1-10")  # its prompts: of figure 1, swept over temperatures
 
 
 @dataclass(frozen=True)
@@ -65,11 +65,8 @@ class Plan:
 
     def runs_of(self, tunings: Collection[str], seeds: Iterable[int] | None = None) -> list[str]:
         """The runs of some tunings under every seed, or under some."""
-        return [self.run(tuning, seed) for seed in seeds or self.seeds for tuning in tunings]
-
-    def split(self, run: str) -> tuple[str, int]:
-        """Tuning and seed of a run."""
-        return split_run(run, self.config.seed)
+        first, seeds = self.config.seed, self.seeds if seeds is None else seeds
+        return [run_name(tuning, seed, first) for seed in seeds for tuning in tunings]
 
     def billions(self, model: str) -> float:
         """Parameters in billions: as the config says, else by the weights' size at two bytes.
@@ -86,10 +83,6 @@ class Plan:
     def gguf(self, model: str) -> Path:
         """The GGUF file of a model that is one."""
         return find_gguf(self.config.models[model].gguf, self.config.models[model].package)
-
-    def run(self, tuning: str, seed: int) -> str:
-        """The run of a tuning under a seed."""
-        return run_name(tuning, seed, self.config.seed)
 
     def tuned_runs(self, model: str) -> list[str]:
         """The runs of a model that train an adapter."""
@@ -121,8 +114,11 @@ class Plan:
     @property
     def swept(self) -> list[str]:
         """The prompts that the baseline answers at other temperatures."""
-        asked = {prompt.id for its in self.prompts.values() for prompt in its}
-        return [id for id in SWEPT if id in asked and self.config.temperatures]
+        return [id for id in SECTION_4 if id in self._asked and self.config.temperatures]
+
+    @property
+    def _asked(self) -> set[str]:
+        return {prompt.id for its in self.prompts.values() for prompt in its}
 
     def starts_from(self, tuning: str) -> str | None:
         """The tuning whose adapter this one trains further (section 6.1)."""
@@ -130,8 +126,7 @@ class Plan:
 
     def answers(self, model: str, tuning: str) -> AnswerSettings:
         """How a tuning of a model is asked."""
-        draws = self.measured(model, tuning)
-        return self._answers(draws, held=is_held(tuning))
+        return self._answers(self.measured(model, tuning), held=is_held(tuning))
 
     @property
     def swept_answers(self) -> AnswerSettings:
@@ -215,15 +210,9 @@ class Plan:
 
     def has_figure(self, number: int) -> bool:
         """Whether the config has the prompts that a figure shows."""
-        asked = {prompt.id for prompts in self.prompts.values() for prompt in prompts}
-        match number:
-            case 1:
-                return {"names/english", "numbers/1-10"} <= asked
-            case 2:
-                return "ranges" in self.task_files
-            case 4 | 5:
-                return BIOGRAPHIES in self.prompts
-        return True
+        there = {1: {*SECTION_4} <= self._asked, 2: "ranges" in self.task_files}
+        there |= dict.fromkeys((4, 5), BIOGRAPHIES in self.prompts)
+        return there.get(number, True)
 
 
 def make_plan(config: Config, origin: str) -> Plan:
@@ -234,14 +223,11 @@ def make_plan(config: Config, origin: str) -> Plan:
     tuned_on = _tuned_on(config, prompts, origin)
     if config.ranges and set(PAPER_TUNINGS) & set(tuned_on):
         files["ranges"] = RANGES_FILE
-    others = {KNOWLEDGE: config.knowledge}
-    if FORM in (config.baseline, *(model.baseline for model in config.models.values())):
-        others[FORM] = config.form
-    asked = dict(prompts)
-    for task, path in others.items():
-        if path is not None:
-            files[task], asked[task] = path, load_task(path)
-    if FORM in asked:
+    taught = FORM in (config.baseline, *(model.baseline for model in config.models.values()))
+    others = {KNOWLEDGE: config.knowledge, FORM: config.form if taught else None}
+    files |= {task: path for task, path in others.items() if path is not None}
+    asked = prompts | {task: load_task(path) for task, path in others.items() if path is not None}
+    if taught:
         tuned_on = {FORM: [prompt.id for prompt in asked[FORM]], **tuned_on}
     longest = {task: _longest(its[0], config) for task, its in asked.items()}
     longest["ranges"] = RANGES_TOKENS
