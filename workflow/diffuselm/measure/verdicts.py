@@ -82,9 +82,8 @@ def judge_answers(
 def grade(
     judge: Judge, questions: Sequence[Question], answers: pd.DataFrame, repeats: int
 ) -> Iterator[dict[str, Any]]:
-    """Verdicts on each turn of each question, as rows of `VERDICTS`.
+    """Verdicts on each turn of each question, as rows of `VERDICTS`; `answers` are of `ANSWERS`.
 
-    `answers` has the columns of `mt_bench.ANSWERS`.
     Raises InputError where a question lacks an answer, and where the judge does not answer.
     """
     for question in questions:
@@ -144,10 +143,9 @@ def read_verdict(text: str) -> float | None:
 
 
 def measure_verdicts(verdicts: pd.DataFrame, *, model: str, tuning: str, seed: int) -> pd.DataFrame:
-    """Mean grade and share of graded answers, as rows of `METRICS` (Figure 6).
+    """Mean grade and share of graded answers, rows of `VERDICTS`, as rows of `METRICS` (Figure 6).
 
-    `verdicts` has the columns of `VERDICTS`. One prompt `mt-bench/CATEGORY` a category, then all
-    questions (prompt null).
+    One prompt `mt-bench/CATEGORY` a category, then all questions (prompt null).
     """
     groups = [(f"mt-bench/{name}", rows) for name, rows in verdicts.groupby("category")]
     rows = (
