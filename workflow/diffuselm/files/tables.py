@@ -31,11 +31,7 @@ def write_rows(path: Path, rows: Iterable[dict], schema: pa.Schema) -> None:
 
 
 def read_table(path: Path, schema: pa.Schema) -> pa.Table:
-    """Read a Parquet file and check that it has the columns of `schema`.
-
-    Raises InputError where the file is missing, is not Parquet, is damaged, or lacks a column or
-    has one of another type.
-    """
+    """Read a Parquet file; raises InputError where it is damaged, or lacks columns of `schema`."""
     try:
         content = pa.BufferReader(path.read_bytes())
     except OSError as error:
