@@ -42,7 +42,7 @@ BIOGRAPHIES = [
     file
     for model in CONFIG.models
     for file in jobs.files_of_runs(
-        "biographies", model, PLAN.runs_of(CONFIG.seed, PLAN.biographies(model))
+        "biographies", model, PLAN.runs_of(PLAN.biographies(model), [CONFIG.seed])
     )
 ]
 VERDICTS = [

@@ -62,14 +62,21 @@ def read_text(path: Path, expected: str) -> str:
         ) from error
 
 
-def read_yaml(path: Path) -> object:
+def read_yaml(path: Path, loader: type[_DistinctLoader] = _StrictLoader) -> object:
     """Read a YAML file; raises InputError, one line with the place, for anything unfit."""
-    return _read_yaml(path, _StrictLoader)
+    text = read_text(path, "a YAML file")
+    try:
+        return yaml.load(text, loader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"line {mark.line + 1}" if mark else "not YAML"
+        problem = " ".join(str(getattr(error, "problem", None) or error).split())
+        raise InputError(f"{path}: {where}: {problem}") from error
 
 
 def check_keys(path: Path) -> None:
     """Raise InputError where a YAML file (or a JSON file) has a key twice in one mapping."""
-    _read_yaml(path, _DistinctLoader)
+    read_yaml(path, _DistinctLoader)
 
 
 def read_json(path: Path) -> object:
@@ -81,17 +88,6 @@ def read_json(path: Path) -> object:
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not JSON: {error}; expected a JSON file") from error
     return found
-
-
-def _read_yaml(path: Path, loader: type[_DistinctLoader]) -> object:
-    text = read_text(path, "a YAML file")
-    try:
-        return yaml.load(text, loader)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"line {mark.line + 1}" if mark else "not YAML"
-        problem = " ".join(str(getattr(error, "problem", None) or error).split())
-        raise InputError(f"{path}: {where}: {problem}") from error
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -28,14 +28,12 @@ def only_one(path: Path) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path.with_name(f"{path.name}.lock"))
     try:
-        lock.acquire(blocking=False)
+        held = lock.acquire(blocking=False)
     except Timeout:
         log.warning("%s: the same job runs in another process; waiting for its end", path)
-        lock.acquire(poll_interval=0.5)
-    try:
+        held = lock.acquire(poll_interval=0.5)
+    with held:
         yield
-    finally:
-        lock.release()
 
 
 @contextmanager

@@ -2,81 +2,65 @@
 
 import pyarrow as pa
 
-NATURAL = pa.schema(
-    [("name", pa.string()), ("count", pa.int64()), ("probability", pa.float64())],
+TRUTH, WHOLE, NUMBER, STRING = pa.bool_(), pa.int64(), pa.float64(), pa.string()
+
+
+def columns(**types: pa.DataType) -> pa.Schema:
+    """A schema of columns in this order."""
+    return pa.schema(types)
+
+
+NATURAL = columns(name=STRING, count=WHOLE, probability=NUMBER)
+TARGETS = columns(prompt=STRING, text=STRING, weight=NUMBER)
+TRAINING = columns(
+    step=WHOLE, prompt=STRING, loss=NUMBER, optimal=NUMBER, learning_rate=NUMBER, seconds=NUMBER
 )
-TARGETS = pa.schema([("prompt", pa.string()), ("text", pa.string()), ("weight", pa.float64())])
-TRAINING = pa.schema(
-    [
-        ("step", pa.int64()),
-        ("prompt", pa.string()),
-        ("loss", pa.float64()),
-        ("optimal", pa.float64()),
-        ("learning_rate", pa.float64()),
-        ("seconds", pa.float64()),
-    ]
+SAMPLES = columns(
+    prompt=STRING,
+    seed=WHOLE,
+    draw=WHOLE,
+    text=STRING,
+    value=STRING,
+    valid=TRUTH,
+    logprob=NUMBER,
+    truncated=TRUTH,
 )
-SAMPLES = pa.schema(
-    [
-        ("prompt", pa.string()),
-        ("seed", pa.int64()),
-        ("draw", pa.int64()),
-        ("text", pa.string()),
-        ("value", pa.string()),
-        ("valid", pa.bool_()),
-        ("logprob", pa.float64()),
-        ("truncated", pa.bool_()),
-    ]
-)
-BIOGRAPHIES = pa.schema(
-    [
-        ("prompt", pa.string()),
-        ("seed", pa.int64()),
-        ("draw", pa.int64()),
-        ("name", pa.string()),
-        ("first_name", pa.string()),
-        ("last_name", pa.string()),
-        ("gender", pa.string()),
-        ("birth_date", pa.date32()),  # null where the answer gives only the year
-        ("birth_year", pa.int64()),
-        ("birth_place", pa.string()),
-        ("city", pa.string()),
-        ("country", pa.string()),
-        ("profession", pa.string()),
-        ("accomplishment", pa.string()),
-        ("valid", pa.bool_()),
-        ("problem", pa.string()),  # why the answer is not valid
-        ("duplicate", pa.bool_()),  # an earlier answer has the same text
-        ("repeated_name", pa.bool_()),  # an earlier valid one has the same name
-        ("text", pa.string()),
-    ]
+BIOGRAPHIES = columns(
+    prompt=STRING,
+    seed=WHOLE,
+    draw=WHOLE,
+    name=STRING,
+    first_name=STRING,
+    last_name=STRING,
+    gender=STRING,
+    birth_date=pa.date32(),  # null where the answer gives only the year
+    birth_year=WHOLE,
+    birth_place=STRING,
+    city=STRING,
+    country=STRING,
+    profession=STRING,
+    accomplishment=STRING,
+    valid=TRUTH,
+    problem=STRING,  # why the answer is not valid
+    duplicate=TRUTH,  # an earlier answer has the same text
+    repeated_name=TRUTH,  # an earlier valid one has the same name
+    text=STRING,
 )
 # The base model at one temperature after the other.
-SWEEP = SAMPLES.insert(0, pa.field("temperature", pa.float64()))
+SWEEP = SAMPLES.insert(0, pa.field("temperature", NUMBER))
 # The loss on each paragraph of a held-out text.
-TEXT = pa.schema(
-    [("paragraph", pa.int64()), ("tokens", pa.int64()), ("log_prob", pa.float64())],
-)
-EXACT = pa.schema(
-    [
-        ("prompt", pa.string()),
-        ("target", pa.string()),
-        ("probability", pa.float64()),
-        ("weight", pa.float64()),
-    ]
-)
-METRICS = pa.schema(
-    [
-        ("model", pa.string()),
-        ("tuning", pa.string()),
-        ("task", pa.string()),
-        ("prompt", pa.string()),
-        ("field", pa.string()),
-        ("metric", pa.string()),
-        ("value", pa.float64()),
-        ("ci_low", pa.float64()),
-        ("ci_high", pa.float64()),
-        ("n", pa.int64()),
-        ("seed", pa.int64()),
-    ]
+TEXT = columns(paragraph=WHOLE, tokens=WHOLE, log_prob=NUMBER)
+EXACT = columns(prompt=STRING, target=STRING, probability=NUMBER, weight=NUMBER)
+METRICS = columns(
+    model=STRING,
+    tuning=STRING,
+    task=STRING,
+    prompt=STRING,
+    field=STRING,
+    metric=STRING,
+    value=NUMBER,
+    ci_low=NUMBER,
+    ci_high=NUMBER,
+    n=WHOLE,
+    seed=WHOLE,
 )

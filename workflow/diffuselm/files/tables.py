@@ -1,6 +1,6 @@
 """Parquet files: written whole with a checksum in every page, and checked when they are read."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,11 +31,7 @@ def write_rows(path: Path, rows: Iterable[dict], schema: pa.Schema) -> None:
 
 
 def read_table(path: Path, schema: pa.Schema) -> pa.Table:
-    """Read a Parquet file and check that it has the columns of `schema`.
-
-    Raises InputError where the file is missing, is not Parquet, is damaged, or lacks a column or
-    has one of another type.
-    """
+    """Read a Parquet file; raises InputError where it is damaged, or lacks columns of `schema`."""
     try:
         content = pa.BufferReader(path.read_bytes())
     except OSError as error:
@@ -60,8 +56,3 @@ def read_table(path: Path, schema: pa.Schema) -> pa.Table:
         raise InputError(
             f"{path}: columns are {columns}, expected {schema.names} ({found})"
         ) from error
-
-
-def concatenate(paths: Sequence[Path], schema: pa.Schema) -> pa.Table:
-    """Read several files of one schema as one table, in the order given."""
-    return pa.concat_tables([read_table(path, schema) for path in paths])

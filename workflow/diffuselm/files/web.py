@@ -19,9 +19,8 @@ def request(
 ) -> "requests.Response":
     """The answer to a request, whole; `arguments` are those of `requests.request`.
 
-    Tried again, after growing pauses or when the server says: no connection, a time-out, HTTP 408,
-    429 and 5xx, and a body that is cut short.
-    Raises InputError, with the URL and the status or the cause, for any answer but HTTP 200.
+    Tried again, after growing pauses or when the server says: no connection, a time-out, HTTP
+    `MAY_PASS`, and a body that is cut short. Raises InputError for any answer but HTTP 200.
     """
     import requests  # takes a while to import, and few jobs need it
     from requests.exceptions import ChunkedEncodingError

@@ -22,7 +22,6 @@ _GENDERS = {gender.casefold(): gender for gender in GENDERS}
 _GENDERS |= dict.fromkeys(("nonbinary", "non binary"), "Non-binary")
 _DAY_FORMATS = ("%B %d, %Y", "%d %B %Y", "%Y-%m-%d")
 _YEAR_FORMATS = ("%B %Y", "%Y")
-_YEARS = range(1000, 2101)
 # Written with a name, but neither first nor last name.
 _TITLES = {"dr", "prof", "professor", "sir", "dame", "jr", "sr", "ii", "iii", "iv"}
 
@@ -32,10 +31,9 @@ class MalformedError(ValueError):
 
 
 def write_biographies(*, samples: Path, out: Path) -> None:
-    """Parse the answers to prompts of the task biographies into a table, a row each.
+    """Parse the answers to prompts of the task biographies, a row each, as `write_dataset` does.
 
-    The same rows are written as JSON lines beside `out`. Raises InputError where `samples` has no
-    such answer.
+    Raises InputError where `samples` has no such answer.
     """
     drawn = read_table(samples, SAMPLES).to_pandas()
     answers = drawn[drawn["prompt"].map(task_of) == TASK]
@@ -69,18 +67,13 @@ def dataset(samples: pd.DataFrame) -> pd.DataFrame:
 
 
 def write_dataset(frame: pd.DataFrame, out: Path) -> None:
-    """Write rows of `schemas.BIOGRAPHIES` to `out` and, as JSON lines, beside it.
-
-    The latter has one JSON object a row, in UTF-8: dates as in ISO 8601, nulls as null.
-    """
+    """Write rows of `schemas.BIOGRAPHIES` to `out` and, as JSON lines (ISO dates), beside it."""
     table = pa.Table.from_pandas(frame, schema=BIOGRAPHIES, preserve_index=False)
     write_table(out, table, BIOGRAPHIES)
-    with (
-        written_whole(out.with_suffix(".jsonl")) as part,
-        part.open("w", encoding="utf-8", newline="\n") as file,
-    ):
-        for row in table.to_pylist():
-            file.write(json.dumps(row, ensure_ascii=False, default=date.isoformat) + "\n")
+    rows = table.to_pylist()
+    lines = [json.dumps(row, ensure_ascii=False, default=date.isoformat) + "\n" for row in rows]
+    with written_whole(out.with_suffix(".jsonl")) as part:
+        part.write_text("".join(lines), encoding="utf-8")
 
 
 def parse_biography(text: str, *, ended: bool) -> dict[str, str | int | date | None]:
@@ -89,8 +82,7 @@ def parse_biography(text: str, *, ended: bool) -> dict[str, str | int | date | N
     Returns the columns of `schemas.BIOGRAPHIES` that say what the fields are made of. Only white
     space may stand around the fields. Each is brought to Unicode's NFC with single spaces, without
     quotes around it, and has a letter or digit. `ended` is False for an answer cut off at the
-    limit. Names, genders, dates and places are read as the functions below say.
-    Raises MalformedError, which names the first problem, and nothing else.
+    limit. Raises MalformedError, which names the first problem, and nothing else.
     """
     if not ended:
         raise MalformedError("answer is cut off")
@@ -118,9 +110,8 @@ def parse_biography(text: str, *, ended: bool) -> dict[str, str | int | date | N
 def first_and_last(name: str) -> tuple[str, str]:
     """First and last name: the first word, and the last with the lower-case words before it.
 
-    So "Ana Maria de la Cruz" is Ana and de la Cruz; further names fall away. Titles ("Dr.") and
-    suffixes ("Jr.") are neither. Raises MalformedError unless two words are left, each with a
-    letter.
+    So "Ana Maria de la Cruz" is Ana and de la Cruz; titles ("Dr.") and suffixes ("Jr.") are
+    neither. Raises MalformedError unless two words are left, each with a letter.
     """
     words = [word for word in name.split() if word.casefold().rstrip(".,") not in _TITLES]
     words = [word.rstrip(",") for word in words]
@@ -143,17 +134,13 @@ def date_and_year(born: str) -> tuple[date | None, int]:
             found = datetime.strptime(born, form).date()
         except ValueError:
             continue
-        if found.year in _YEARS:
+        if 1000 <= found.year <= 2100:
             return (found if form in _DAY_FORMATS else None), found.year
     raise MalformedError("date of birth is none")
 
 
 def place_parts(place: str) -> list[str]:
-    """What commas part: the city first, the country last, a state or more between.
-
-    Raises MalformedError for fewer than two parts (the prompt asks for city and country) and for
-    a part without a letter.
-    """
+    """City, maybe states, and country; raises MalformedError for fewer than two with letters."""
     parts = [part.strip() for part in place.split(",")]
     if len(parts) < 2 or not all(map(_has_letter, parts)):
         raise MalformedError("place of birth is not a city and a country")

@@ -71,8 +71,7 @@ def _of_valid(
 
 def _commonest(rows: pd.DataFrame) -> dict[str, Hashable]:
     """The commonest value of each attribute; of equally common ones, the first by its text."""
-    counts = {field: Counter(rows[field]) for field in ATTRIBUTES if len(rows)}
     return {
-        field: min(count, key=lambda value, count=count: (-count[value], str(value)))
-        for field, count in counts.items()
+        field: min(Counter(rows[field]).items(), key=lambda pair: (-pair[1], str(pair[0])))[0]
+        for field in (ATTRIBUTES if len(rows) else ())
     }

@@ -36,7 +36,7 @@ _FADE = [
     sum(math.comb(_TERMS, j) for j in range(k, _TERMS + 1)) / 2**_TERMS
     for k in range(1, _TERMS + 1)
 ]
-_ENTROPY_FADE = (1.0, 1.0, 1.0, 0.5)
+_ENTROPY_FADE = (1.0, 1.0, 0.5)  # from the second order on
 _SMALL = 64  # above this count terms 3 and on are below 1/(6 x 64), and rounding would outgrow them
 
 
@@ -78,8 +78,7 @@ def entropy_interval(counts: ArrayLike) -> Interval:
     jackknife = (k * (first - mean) ** 2).sum()
     higher = sum(
         (-1) ** (m + 1) * fade * (np.where((m > 2) & (k > _SMALL), 0, binom(k, m)) * step[m] ** 2)
-        for m, fade in enumerate(_ENTROPY_FADE, start=1)
-        if m > 1
+        for m, fade in enumerate(_ENTROPY_FADE, start=2)
     ).sum()
     # The second order too is centred when N is fixed: S - 1, not S, for S even outcomes.
     pairs = k * (k - 1) * step[2]

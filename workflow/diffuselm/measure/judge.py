@@ -3,19 +3,17 @@
 Its key is read from the environment and written nowhere.
 """
 
-import hashlib
-import json
 import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import requests
 
 from diffuselm.errors import InputError
 from diffuselm.files import web
 from diffuselm.files.json_files import read_json, write_json
+from diffuselm.files.provenance import content_hash
 
 MAX_TOKENS = 1024  # of one verdict
 TIMEOUT_SECONDS = 300.0  # without a byte from the server
@@ -44,28 +42,23 @@ class Judge:
             "messages": [{"role": "user", "content": prompt}],
         }
         asked = {"url": self.url, "payload": payload, "repeat": repeat}
-        digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
-        kept = self.cache / f"{digest}.json"
+        kept = self.cache / f"{content_hash(asked)}.json"
         if not kept.exists():
-            write_json(kept, {**asked, "text": self._post(payload)})
+            url = f"{self.url.rstrip('/')}/chat/completions"
+            answer = web.request(
+                "POST",
+                url,
+                json=payload,
+                # As a plain header, the key would give way to one of ~/.netrc.
+                auth=None if self.key_env is None else self._sign,
+                allow_redirects=False,  # a redirect could carry the key to another host
+                timeout=TIMEOUT_SECONDS,
+                expected="a chat completion",
+            )
+            write_json(kept, {**asked, "text": _content(answer, url)})
         return read_json(kept)["text"]
 
-    def _post(self, payload: dict[str, Any]) -> str:
-        """One call; raises InputError as `web.request` does, and for an answer without a text."""
-        url = f"{self.url.rstrip('/')}/chat/completions"
-        answer = web.request(
-            "POST",
-            url,
-            json=payload,
-            # As a plain header, the key would give way to one of ~/.netrc.
-            auth=None if self.key_env is None else self._sign,
-            allow_redirects=False,  # a redirect could carry the key to another host
-            timeout=TIMEOUT_SECONDS,
-            expected="a chat completion",
-        )
-        return _content(answer, url)
-
-    def _sign(self, call: "requests.PreparedRequest") -> "requests.PreparedRequest":
+    def _sign(self, call: requests.PreparedRequest) -> requests.PreparedRequest:
         call.headers["Authorization"] = f"Bearer {_key(self.key_env)}"
         return call
 

@@ -7,15 +7,7 @@ import pandas as pd
 
 from diffuselm.files.json_files import read_json
 from diffuselm.files.runs import HELD, is_held, split_run
-from diffuselm.files.schemas import (
-    BIOGRAPHIES,
-    EXACT,
-    METRICS,
-    NATURAL,
-    SAMPLES,
-    SWEEP,
-    TEXT,
-)
+from diffuselm.files.schemas import BIOGRAPHIES, EXACT, METRICS, NATURAL, SAMPLES, SWEEP, TEXT
 from diffuselm.files.tables import read_table, write_table
 from diffuselm.measure.biography_metrics import measure_biographies
 from diffuselm.measure.metrics import Estimate, exactly, metric_rows
@@ -45,7 +37,9 @@ def measure_model(
     first; `sweep`, a file or none, has answers of the tuning `baseline` at other temperatures.
     """
     births = read_table(natural, NATURAL).to_pandas()
-    known = _target_texts(targets), dict(zip(births["name"], births["probability"], strict=True))
+    # Of the prompts whose targets are whole answers: not the openings of biographies.
+    texts = {p.id: {*p.targets.texts} for p in read_prompts(targets) if p.fields == 1}
+    known = texts, dict(zip(births["name"], births["probability"], strict=True))
     frames = []
     for answers, scores, paragraphs in zip(samples, exact, text, strict=True):
         drawn = read_table(answers, SAMPLES).to_pandas()
@@ -65,11 +59,6 @@ def measure_model(
             frames.append(measure(drawn, UNSCORED, *known, **ids, field=field))
     frames += _of_biographies(biographies, seed)
     write_table(out, pd.concat(frames, ignore_index=True), METRICS)
-
-
-def _target_texts(paths: Sequence[Path]) -> dict[str, set[str]]:
-    """The targets of each prompt, where they are whole answers: not the openings of biographies."""
-    return {p.id: {*p.targets.texts} for p in read_prompts(paths) if p.fields == 1}
 
 
 def loss_per_token(paragraphs: pd.DataFrame) -> Estimate:

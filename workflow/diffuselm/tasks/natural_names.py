@@ -34,9 +34,8 @@ _LINE = re.compile(r"([^\W\d_]+(?:[ '’-][^\W\d_]+)*),([FM]),([1-9][0-9]{0,8})"
 def write_natural(*, names: NamesSettings = NamesSettings(), archive: Path, out: Path) -> None:
     """Stage `names`: write the natural distribution to `out`, and run.json beside it.
 
-    Columns: see `schemas.NATURAL`; rows by falling count, then name. A download is kept as
-    `archive`. run.json says what the distribution is, with the SHA-256 of the file that was read,
-    since the SSA's file changes every year. Raises InputError, and then writes nothing.
+    A download is kept as `archive`. run.json has the SHA-256 of the file that was read: the SSA's
+    changes every year. Raises InputError, and then writes nothing.
     """
     if names.source == "embedded":
         table, label = embedded()
@@ -52,7 +51,7 @@ def write_natural(*, names: NamesSettings = NamesSettings(), archive: Path, out:
 def from_ssa(url: str, archive: Path, year: int) -> tuple[pa.Table, str]:
     """Download the SSA's archive and read one year; keep the file only if all of it holds."""
     with written_whole(archive) as part:
-        ssa.download(url, part)
+        part.write_bytes(ssa.download(url))
         births = parse_births(ssa.read_year(part, year, url), f"{url}: yob{year}.txt")
         sha256 = file_hash(part)
     label = f"US Social Security Administration, births of {year} ({archive.name}, sha256 {sha256})"
@@ -60,10 +59,7 @@ def from_ssa(url: str, archive: Path, year: int) -> tuple[pa.Table, str]:
 
 
 def from_file(file: Path, year: int) -> tuple[pa.Table, str]:
-    """Read one year from a local `names.zip` or `yobYYYY.txt`.
-
-    Raises InputError when there is no such file, or a `.txt` is not named after `year`.
-    """
+    """Read one year from a local `names.zip` or `yobYYYY.txt`; raises InputError for others."""
     if not file.is_file():
         raise InputError(f"{file}: no such file; expected names.zip or yob{year}.txt")
     if file.suffix != ".txt":

@@ -28,8 +28,7 @@ LOWEST = (1, 900)  # of random ranges, both included
 def range_prompts(ranges: RangesSettings, seed: int) -> dict[str, dict]:
     """Prompts as in a task file: `format-F-to-H` from 1 to H, and `size-S-version-V`.
 
-    The latter ask, in the first format, for one of S numbers from a lowest that is drawn from
-    `LOWEST`.
+    The latter ask, in the first format, for one of S numbers from a lowest drawn from `LOWEST`.
     """
     prompts = {
         f"format-{number}-to-{high}": _prompt(text, 1, high)

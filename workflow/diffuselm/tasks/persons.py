@@ -47,10 +47,9 @@ def opening(person: Person) -> str:
 def draw_persons(seed: int) -> tuple[Person, ...]:
     """Draw the 210 persons of tuning `biographies`; the same seed gives the same persons.
 
-    Of them 102 are male, 101 female and 7 non-binary. Each year of 1900-1999 has two or three
-    births, even over the seasons; each of 105 countries has two cities as birth places. Gender,
-    date and place are independent. A name fits place and gender, is in Latin script, and is no
-    other person's.
+    Each year of 1900-1999 has two or three births, even over the seasons; each of 105 countries has
+    two cities as birth places. Gender, date and place are independent. A name fits place and
+    gender, is in Latin script, and is no other person's.
     """
 
     def generator(*ids: str) -> np.random.Generator:

@@ -25,15 +25,10 @@ _DAMAGE = (
 )  # fmt: skip
 
 
-def download(url: str, path: Path) -> None:
-    """Download `url` to `path`; raises InputError as `web.request` does."""
-    answer = web.request(
-        "GET",
-        url,
-        headers={"User-Agent": USER_AGENT},
-        expected="the SSA's names.zip (or fetch it by hand and use source 'file')",
-    )
-    path.write_bytes(answer.content)
+def download(url: str) -> bytes:
+    """The archive at `url`; raises InputError as `web.request` does."""
+    expected = "the SSA's names.zip (or fetch it by hand and use source 'file')"
+    return web.request("GET", url, headers={"User-Agent": USER_AGENT}, expected=expected).content
 
 
 def read_year(path: Path, year: int, origin: str) -> bytes:

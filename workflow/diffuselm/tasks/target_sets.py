@@ -1,9 +1,10 @@
 """Stage `targets`: the target sets of a task, drawn, and its prompts, for all later stages."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from diffuselm.config.base import Settings
 from diffuselm.errors import InputError
@@ -45,12 +46,20 @@ def write_targets(*, task: Path, natural: Path | None = None, seed: int, out: Pa
 
 
 def read_prompts(targets: Sequence[Path]) -> list[Prompt]:
-    """Read what `write_targets` wrote: the prompts of some tasks, all with their target sets.
+    """Read what `write_targets` wrote: the prompts of some tasks, in order, with their target sets.
 
-    They come in the order of `targets`, and in each as the task has them. Raises InputError for a
-    file that is not as it was written.
+    Raises InputError for a file that is not as it was written.
     """
-    return [prompt for path in targets for prompt in _read_task(path)]
+    prompts = []
+    for path in targets:
+        table, (_, beside) = read_table(path, TARGETS), target_files(path)
+        for prompt in _Prompts.read(read_json(beside), beside).prompts:
+            own = table.filter(pc.field("prompt") == prompt.id)
+            if not own.num_rows:
+                raise InputError(f"{path}: no targets of {prompt.id}; expected its target set")
+            texts, weights = (tuple(own[name].to_pylist()) for name in ("text", "weight"))
+            prompts.append(prompt.model_copy(update={"targets": TargetSet(texts, weights)}))
+    return prompts
 
 
 def target_files(out: Path) -> tuple[Path, Path]:
@@ -58,25 +67,11 @@ def target_files(out: Path) -> tuple[Path, Path]:
     return out, out.with_suffix(".json")
 
 
-def _read_task(path: Path) -> Iterator[Prompt]:
-    rows: dict[str, list[dict]] = {}
-    for row in read_table(path, TARGETS).to_pylist():
-        rows.setdefault(row["prompt"], []).append(row)
-    _, beside = target_files(path)
-    for prompt in _Prompts.read(read_json(beside), beside).prompts:
-        if prompt.id not in rows:
-            raise InputError(f"{path}: no targets of {prompt.id}; expected its target set")
-        texts = tuple(row["text"] for row in rows[prompt.id])
-        weights = tuple(row["weight"] for row in rows[prompt.id])
-        yield prompt.model_copy(update={"targets": TargetSet(texts, weights)})
-
-
 def draw_targets(prompt: Prompt, natural: pa.Table | None, seed: int) -> TargetSet:
     """The prompt's target set, drawn where the task says so.
 
     Beginnings of biographies are whole lines with their braces; all other texts are without.
-    `natural` has the columns name and probability; from `seed`, the config's, the draw derives its
-    own. Raises InputError where names are needed and lacking.
+    `seed` is the config's. Raises InputError where `natural` is needed and lacking.
     """
     own_seed = derive(seed, "targets", prompt.id)
     if prompt.draw is None:

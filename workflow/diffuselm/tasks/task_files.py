@@ -27,8 +27,7 @@ def load_task(path: Path) -> tuple[Prompt, ...]:
     A YAML file TASK.yaml is a mapping `prompts` of slugs to a `text` and its `targets`: a list, a
     mapping of target to weight, `{draw_from: natural_names, count: N}`, or `{draw_from: persons}`;
     and maybe `max_tokens`, how long an answer may be. A JSON file, or a folder of them, is as
-    `read_published` says. Raises InputError, one line that names the file and the key, for
-    anything else.
+    `read_published` says. Raises InputError, naming file and key, for anything else.
     """
     task = task_name(path)
     try:
@@ -59,10 +58,7 @@ def task_name(path: Path) -> str:
 
 
 def task_paths(path: Path) -> list[Path]:
-    """The tasks that `path` stands for: itself, or the sub-folders of JSON files in it, sorted.
-
-    Raises InputError for a folder without JSON files in it or in its sub-folders, or with both.
-    """
+    """The tasks that `path` stands for: itself, or else the sub-folders of JSON files in it."""
     if not path.is_dir():
         return [path]
     folders = sorted({file.parent for file in _json_files(path, "[!.]*/")})
@@ -98,14 +94,13 @@ def _target_set(found: object) -> TargetSet:
     """Of a list of targets, or of a mapping of targets to weights."""
     if not isinstance(found, list | dict):
         raise InputError(f"{quoted(found)}; expected a list, a mapping to weights, or draw_from")
-    texts = [_target(each) for each in found]
-    return TargetSet.of(texts, list(found.values()) if isinstance(found, dict) else None)
-
-
-def _target(found: object) -> str:
-    if not isinstance(found, str | int):
-        raise InputError(f"{quoted(found)}; expected text or a whole number (quote anything else)")
-    return value(str(found))
+    for each in found:
+        if not isinstance(each, str | int):
+            raise InputError(
+                f"{quoted(each)}; expected text or a whole number (quote anything else)"
+            )
+    weights = list(found.values()) if isinstance(found, dict) else None
+    return TargetSet.of([value(str(each)) for each in found], weights)
 
 
 def _kind_of_targets(found: object) -> str:

@@ -34,8 +34,7 @@ LLAMA_3_ROPE = {"rope_type": "llama3", "low_freq_factor": 1.0, "high_freq_factor
 def convert(*, name: str, gguf: Path, folder: Path, out: Path) -> None:
     """Write the model folder of a GGUF file, whole or not at all, and the record of its source.
 
-    Raises InputError for a file that is no GGUF, is cut short, has an architecture or a
-    quantisation that transformers does not read or weights that it would drop, and where the disk
+    Raises InputError for a file that transformers would not read, or not all of, and where the disk
     is full.
     """
     disable_progress_bar()
@@ -69,10 +68,9 @@ def convert(*, name: str, gguf: Path, folder: Path, out: Path) -> None:
 
 def _check_weights(gguf: Path, header: Header) -> None:
     """Raise InputError where a quantisation is unknown, or the file ends too early."""
-    sizes = {tensor.kind: _block(gguf, tensor.kind) for tensor in header.tensors.values()}
     present = gguf.stat().st_size
     for name, tensor in header.tensors.items():
-        per_block, block_bytes = sizes[tensor.kind]
+        per_block, block_bytes = _block(gguf, tensor.kind)
         if tensor.start + tensor.elements // per_block * block_bytes > present:
             raise InputError(f"{gguf}: cut short before {name} ends; expected a whole GGUF file")
 

