@@ -105,12 +105,7 @@ def load_model(
     """
     on_gpu = torch.device(device).type == "cuda"
     dtype = dtype or ("bfloat16" if on_gpu else "float32")
-    placed: dict[str, Any] = {"device_map": {"": device}} if on_gpu else {}
-    if device_map is not None and on_gpu:
-        free = {each.index: torch.cuda.mem_get_info(each)[0] for each in spread_over}
-        # The rest is for keys, values and activations.
-        room = {index: size * 8 // 10 for index, size in free.items()}
-        placed = {"device_map": device_map, "max_memory": room}
+    placed = _placed(device, device_map, spread_over) if on_gpu else {}
     if four_bit:
         placed["quantization_config"] = _four_bit(dtype)
     disable_progress_bar()
@@ -137,6 +132,18 @@ def load_model(
         set_verbosity(usual)
     _check_weights(folder, found, type(model).__name__)
     return model.eval()
+
+
+def _placed(
+    device: torch.device | str, device_map: str | None, spread_over: Sequence[torch.device]
+) -> dict[str, Any]:
+    """Where weights go: to one GPU, or over several, most of whose free memory they may take."""
+    if device_map is None:
+        return {"device_map": {"": device}}
+    free = {each.index: torch.cuda.mem_get_info(each)[0] for each in spread_over}
+    # The rest is for keys, values and activations.
+    room = {index: size * 8 // 10 for index, size in free.items()}
+    return {"device_map": device_map, "max_memory": room}
 
 
 def _check_weights(folder: Path, found: Mapping[str, Any], expected_by: str) -> None:

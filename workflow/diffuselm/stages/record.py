@@ -37,11 +37,7 @@ def record(
         raise InputError(f"{made or name}: no path of a model; expected --path or --made")
     folder = Path(found)
     config = read_json(folder / "config.json")
-    if not any(folder.glob("*.safetensors")):
-        raise InputError(f"{folder}: no *.safetensors file; expected weights in safetensors")
-    if not any((folder / file).exists() for file in ("tokenizer.json", "tokenizer.model")):
-        raise InputError(f"{folder}: no tokenizer.json or tokenizer.model; expected a tokenizer")
-    check_tokenizer_config(folder)
+    _check_folder(folder)
     template = settings.chat_template and _text(settings.chat_template)
     if template is None:
         _check_template(folder, name)
@@ -94,6 +90,15 @@ def _deciding(folder: Path) -> list[Path]:
     """The files that decide what a model answers."""
     suffixes = (".json", ".safetensors", ".jinja", ".model", ".txt")
     return sorted(file for file in folder.iterdir() if file.suffix in suffixes)
+
+
+def _check_folder(folder: Path) -> None:
+    """Raise InputError where weights or tokenizer are missing."""
+    if not any(folder.glob("*.safetensors")):
+        raise InputError(f"{folder}: no *.safetensors file; expected weights in safetensors")
+    if not any((folder / file).exists() for file in ("tokenizer.json", "tokenizer.model")):
+        raise InputError(f"{folder}: no tokenizer.json or tokenizer.model; expected a tokenizer")
+    check_tokenizer_config(folder)
 
 
 def _check_template(folder: Path, name: str) -> None:
