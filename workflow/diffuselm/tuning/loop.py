@@ -49,8 +49,9 @@ class Progress:
 
     @classmethod
     def of(cls, saved: Mapping[str, Any]) -> Self:
-        """As `asdict` had it."""
-        return cls(**{**saved, "history": [Step(**step) for step in saved["history"]]})
+        """As `asdict` had it, whole or its beginning."""
+        history = [Step(**step) for step in saved.get("history", [])]
+        return cls(**{**saved, "history": history})
 
     def shuffled(self, prompts: int, order: torch.Generator) -> Iterator[int]:
         """What remains of the pass under way, or else a new pass over the prompts."""
@@ -96,10 +97,9 @@ def tune(
 ) -> Tuned:
     """Train one adapter on the prompts' target sets: a new one, or further the one in `start`.
 
-    Where the file `checkpoint` is one of this training, whose settings, data, code and base model
-    `key` stands for, training goes on from there, on a CPU to the same bits. The file is replaced
-    before a step if `every` seconds have passed since the last time, and left to the caller to
-    delete.
+    Where the file `checkpoint` is of this training, that is of its `key`, training goes on from
+    there, on a CPU to the same bits. The file is replaced before a step if `every` seconds have
+    passed since the last time, and left to the caller to delete.
     """
     layout = choose_layout(base, [(prompt.tokens, prompt.tree) for prompt in prompts])
     torch.manual_seed(seed)
@@ -108,9 +108,8 @@ def tune(
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=settings.learning_rate, eps=settings.eps)
     kept = Checkpoint(checkpoint, key, every, model, optimizer, order)
-    saved = kept.load()
     fits = settings.token_budget or tokens_that_fit(base, training=True)
-    at = Progress.of(saved) if saved else Progress(fits)
+    at = Progress.of(kept.load() or {"token_budget": fits})
     budget = TokenBudget(at.token_budget)
     trees = cache(lambda index, tokens: split(prompts[index], tokens, layout))
     optimum = math.fsum(optimal_loss(prompt.tree) for prompt in prompts)
