@@ -15,11 +15,8 @@ rule samples:
 
 rule sample:
     input:
+        unpack(of_run("asked_with")),
         model="results/models/{model}.json",
-        adapter=of_run("answering"),
-        targets=of_run("targets"),
-        prompts=of_run("prompts"),
-        text=of_run("text"),
     output:
         samples="results/samples/{model}/{run}.parquet",
         run="results/samples/{model}/{run}.run.json",

@@ -12,10 +12,8 @@ rule adapters:
 
 rule tune:
     input:
+        unpack(of_run("trained_from")),
         model="results/models/{model}.json",
-        start=of_run("start"),
-        targets=of_run("training_targets"),
-        prompts=of_run("training_prompts"),
     output:
         jobs.adapter_files("{model}", "{run}"),
         "results/adapters/{model}/{run}/training.parquet",

@@ -108,9 +108,12 @@ def of_run(plan: Plan, model: str, run: str) -> dict[str, Any]:
     text = config.held_out_text if not is_held(tuning) else None
     entry = {
         "answering": adapter_files(model, answering),
-        "targets": target_files(answers.draws),
-        "prompts": target_files(answers.draws, "json"),
-        "text": [str(text)] if text else [],
+        "asked_with": {
+            "adapter": adapter_files(model, answering),
+            "targets": target_files(answers.draws),
+            "prompts": target_files(answers.draws, "json"),
+            "text": [str(text)] if text else [],
+        },
         "asking": options(answers, tuning=tuning, adapter=folder, held_out_text=text, seed=seed),
     }
     if config.mt_bench:
@@ -119,9 +122,11 @@ def of_run(plan: Plan, model: str, run: str) -> dict[str, Any]:
     if tuning in plan.tuned_on:
         trained_on, start = plan.training_tasks(tuning), under_its_seed(plan.starts_from(tuning))
         entry |= {
-            "start": adapter_files(model, start),
-            "training_targets": target_files(trained_on),
-            "training_prompts": target_files(trained_on, "json"),
+            "trained_from": {
+                "start": adapter_files(model, start),
+                "targets": target_files(trained_on),
+                "prompts": target_files(trained_on, "json"),
+            },
             "training": options(
                 config.tune.of_tuning(tuning),
                 tuning=tuning,
