@@ -77,7 +77,6 @@ class Finished:
         shutil.rmtree(self.folder)
 
     def remove(self) -> None:
-        """Remove the pieces."""
         for piece in self.folder.glob("*.parquet"):
             piece.unlink()
 

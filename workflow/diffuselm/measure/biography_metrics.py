@@ -54,7 +54,6 @@ def measure_biographies(
 def _of_valid(
     rows: pd.DataFrame, commonest: Mapping[str, Hashable]
 ) -> Iterator[tuple[str, str, Estimate]]:
-    """Field, metric and estimate of the valid biographies of one prompt and seed."""
     for field in ATTRIBUTES:
         values = rows[field].tolist()
         for name, metric in OF_OUTCOMES.items():

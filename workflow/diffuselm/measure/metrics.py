@@ -102,7 +102,6 @@ class Answers:
     natural: Mapping[str, float]  # probability of each value; empty where none is known
 
     def __len__(self) -> int:
-        """N."""
         return len(self.values)
 
 

@@ -64,7 +64,6 @@ def measure(
 def _of_samples(
     rows: pd.DataFrame, targets: Set[str] | None, natural: Mapping[str, float], where: str
 ) -> Estimates:
-    """The metrics of the answers to one prompt under one seed."""
     logprobs = rows["logprob"].to_numpy(np.float64, na_value=np.nan)
     # Rounding may leave a sure answer a hair above 0.
     if (wrong := logprobs[~(np.isfinite(logprobs) & (logprobs <= 1e-3))]).size:
@@ -78,7 +77,6 @@ def _of_samples(
 
 
 def _of_exact(rows: pd.DataFrame, where: str) -> Estimates:
-    """The metrics of the exact probabilities of one prompt's targets."""
     if (repeated := rows["target"][rows["target"].duplicated()]).size:
         raise InputError(
             f"{where}: exact target {repeated.iloc[0]!r} appears twice; expected it once"

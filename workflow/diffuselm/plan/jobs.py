@@ -63,7 +63,7 @@ def of_model(plan: Plan, name: str) -> dict[str, Any]:
         "sweep": [f"results/sweep/{name}.parquet"] if plan.swept else [],
         "swept_with": adapter_files(name, swept_with),
         "sweeping": options(
-            plan.swept_answers,
+            plan.answers(dict.fromkeys(plan.swept_tasks, plan.config.sample.draws)),
             tuning=baseline,
             adapter=adapter_folder(name, swept_with),
             prompts=plan.swept,
@@ -103,7 +103,7 @@ def of_run(plan: Plan, model: str, run: str) -> dict[str, Any]:
 
     answering = under_its_seed(plan.adapter_of(tuning))
     folder = adapter_folder(model, answering)
-    answers = plan.answers(model, tuning)
+    answers = plan.answers(plan.measured(model, tuning), held=is_held(tuning))
     # How answers are held changes nothing in how a text is read.
     text = config.held_out_text if not is_held(tuning) else None
     entry = {

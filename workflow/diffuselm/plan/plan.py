@@ -58,14 +58,10 @@ class Plan:
         """Every tuning of a model under every seed, as its files are named."""
         return self.runs_of(self.tunings(model))
 
-    @property
-    def seeds(self) -> range:
-        """The seeds that everything is tuned and sampled with."""
-        return range(self.config.seed, self.config.seed + self.config.repeats)
-
     def runs_of(self, tunings: Collection[str], seeds: Iterable[int] | None = None) -> list[str]:
         """The runs of some tunings under every seed, or under some."""
-        first, seeds = self.config.seed, self.seeds if seeds is None else seeds
+        first = self.config.seed
+        seeds = range(first, first + self.config.repeats) if seeds is None else seeds
         return [run_name(tuning, seed, first) for seed in seeds for tuning in tunings]
 
     def billions(self, model: str) -> float:
@@ -124,21 +120,13 @@ class Plan:
         """The tuning whose adapter this one trains further (section 6.1)."""
         return "all" if tuning == BIOGRAPHIES and "all" in self.tuned_on else None
 
-    def answers(self, model: str, tuning: str) -> AnswerSettings:
-        """How a tuning of a model is asked."""
-        return self._answers(self.measured(model, tuning), held=is_held(tuning))
-
-    @property
-    def swept_answers(self) -> AnswerSettings:
-        """How the swept prompts are asked."""
-        return self._answers(dict.fromkeys(self.swept_tasks, self.config.sample.draws))
-
     @property
     def swept_tasks(self) -> list[str]:
         """The tasks of the swept prompts."""
         return list(dict.fromkeys(map(task_of, self.swept)))
 
-    def _answers(self, draws: Mapping[str, int], held: bool = False) -> AnswerSettings:
+    def answers(self, draws: Mapping[str, int], held: bool = False) -> AnswerSettings:
+        """How tasks are asked, each for so many answers to a prompt."""
         return AnswerSettings(
             draws=draws,
             max_tokens={task: self.longest[task] for task in draws},

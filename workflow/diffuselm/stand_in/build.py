@@ -85,8 +85,6 @@ def build_stand_in(
 
 @dataclass
 class _Trainer:
-    """One model and what it is trained on."""
-
     model: PreTrainedModel
     chat: ChatFormat
     questions: Questions
@@ -133,7 +131,7 @@ class _Trainer:
         loss = distribution_matching_loss(Packed().log_probs(self.model, prompt, tree), tree)
         # A biography of a hundred tokens shall not drown the short answers.
         share = min(1.0, LONGEST / (tree.depth.max() + 1)) ** 0.5 / QUESTIONS
-        if question.task == "biographies":
+        if question.concept == "biographies":
             share *= phase.weight
         (loss * share).backward()
         return loss.item() * share

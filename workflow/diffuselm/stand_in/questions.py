@@ -3,6 +3,7 @@
 import calendar
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,11 +40,6 @@ class Question:
     answers: tuple[str, ...]
     weights: np.ndarray
 
-    @property
-    def task(self) -> str:
-        """The part of the concept before its first slash."""
-        return self.concept.partition("/")[0]
-
 
 def question(concept: str, text: str, answers: Mapping[str, float] | Sequence[str]) -> Question:
     """A question about braced values, uniform unless weights are given."""
@@ -79,9 +75,9 @@ class Questions:
             stride: Biographies(self.occupations, lists["accomplishments"], stride)
             for stride in (1, FEWER)
         }
-        self.printed = [self._answered_widely(prompt) for prompt in prompts if prompt.fields == 1]
+        printed = [self._answered_widely(prompt) for prompt in prompts if prompt.fields == 1]
         self.kinds = {
-            self._printed: 0.32,
+            partial(pick, values=printed): 0.32,
             self._names: 0.05,
             self._countries: 0.06,
             self._fruits: 0.05,
@@ -126,9 +122,6 @@ class Questions:
                 targets = self.targets[prompt.id]
                 weighted = dict(zip(targets.texts, targets.weights, strict=True))
                 return question(f"{task}/{slug.removesuffix('-2')}", prompt.text, weighted)
-
-    def _printed(self, rng: np.random.Generator) -> Question:
-        return pick(rng, self.printed)
 
     def _names(self, rng: np.random.Generator) -> Question:
         girls, boys = (

@@ -108,8 +108,6 @@ def _alternatives(openings: tuple[str, ...]) -> tuple[str, ...]:
 
 
 class _PromptFile(Settings):
-    """One prompt as its file has it."""
-
     request: Annotated[str, AfterValidator(_not_blank)]
     response: Annotated[
         tuple[str, ...],

@@ -109,8 +109,6 @@ def _kind_of_targets(found: object) -> str:
 
 
 class _Entry(Settings):
-    """One prompt of a YAML file."""
-
     text: Annotated[str, AfterValidator(_instruction)]
     targets: Annotated[
         Annotated[TargetSet, BeforeValidator(_target_set), Tag("[texts]")]
@@ -138,7 +136,5 @@ class _Entry(Settings):
 
 
 class _TaskFile(Settings):
-    """A YAML file."""
-
     prompts: Annotated[dict[Annotated[str, AfterValidator(slug)], _Entry], Field(min_length=1)]
     max_tokens: Count | None = None

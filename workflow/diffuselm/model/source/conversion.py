@@ -67,7 +67,6 @@ def convert(*, name: str, gguf: Path, folder: Path, out: Path) -> None:
 
 
 def _check_weights(gguf: Path, header: Header) -> None:
-    """Raise InputError where a quantisation is unknown, or the file ends too early."""
     present = gguf.stat().st_size
     for name, tensor in header.tensors.items():
         per_block, block_bytes = _block(gguf, tensor.kind)
@@ -144,7 +143,6 @@ def _check_all_have_a_place(gguf: Path, header: Header, plain: PreTrainedModel) 
 
 
 def _check_room(folder: Path, needed: int) -> None:
-    """Raise InputError where the disk is too full for this many bytes."""
     there = next(above for above in folder.absolute().parents if above.exists())
     if needed > (free := shutil.disk_usage(there).free):
         raise InputError(
@@ -154,7 +152,6 @@ def _check_room(folder: Path, needed: int) -> None:
 
 
 def _fill(plain: PreTrainedModel, gguf: Path) -> None:
-    """Put the dequantised weights into a model without any."""
     model, found = AutoModelForCausalLM.from_pretrained(
         gguf.parent,
         gguf_file=gguf.name,

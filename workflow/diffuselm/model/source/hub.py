@@ -110,7 +110,6 @@ def _check_whole(folder: Path) -> None:
 
 
 def _advice(error: BaseException, repo: str) -> str:
-    """What keeps the model away, and what to do about it."""
     if isinstance(error, errors.LocalEntryNotFoundError) and error.__cause__:
         return _advice(error.__cause__, repo)
     match error:
@@ -143,7 +142,6 @@ def _advice(error: BaseException, repo: str) -> str:
 
 
 def _refusal(error: errors.HfHubHTTPError, repo: str) -> str:
-    """Advice on an answer of the hub that is an error."""
     status = error.response.status_code
     signed_in = "authorization" in error.response.request.headers
     match error, status:
