@@ -106,7 +106,9 @@ def tune(
     order = torch.Generator().manual_seed(seed)
     model = adapter_on(base, settings, start).train()
     trained = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=settings.learning_rate, eps=settings.eps)
+    optimizer = torch.optim.AdamW(
+        trained, lr=settings.learning_rate, eps=settings.eps, foreach=True
+    )
     kept = Checkpoint(checkpoint, key, every, model, optimizer, order)
     fits = settings.token_budget or tokens_that_fit(base, training=True)
     at = Progress.of(kept.load() or {"token_budget": fits})
