@@ -34,8 +34,8 @@ class Answers:
         end_tokens: Collection[int],
         max_tokens: int,
         seed: int,
-        temperature: float,
-        form: Form | None,
+        temperature: float = 1.0,
+        form: Form | None = None,
     ) -> None:
         self.uniforms = np.random.default_rng(seed).random((max_tokens, draws))
         self.ends, self.max_tokens = np.array(sorted(end_tokens)), max_tokens

@@ -1,7 +1,7 @@
 """Sampling of long answers: they share the prompt and little else, so each is a row of its own."""
 
 import logging
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from typing import Any
@@ -13,7 +13,6 @@ from transformers import AttentionInterface, Cache, PreTrainedModel
 
 from diffuselm.sampling.answers import Answers, Draw
 from diffuselm.sampling.tree_sampling import attends_to_all, read_prompt, sample
-from diffuselm.tree.form import Form
 from diffuselm.tree.token_budget import is_out_of_memory
 
 log = logging.getLogger(__name__)
@@ -27,35 +26,27 @@ def sample_long(
     prompt: Sequence[int],
     draws: int,
     *,
-    end_tokens: Collection[int],
-    max_tokens: int,
-    seed: int,
     token_budget: int,
-    temperature: float = 1.0,
-    form: Form | None = None,
+    **options: Any,
 ) -> list[Draw]:
-    """Draw `draws` independent answers; at temperature 1 the very ones that `sample` draws.
+    """Draw `draws` independent answers, the very ones that `sample` draws with these `options`.
 
     The keys of the prompt are computed once and shared by all rows. A row whose answer has ended
     takes up the next draw; when none waits, rows that have ended are dropped. `token_budget` bounds
     the positions in memory: the prompt, and `max_tokens` for each row. A model that cannot attend
     this way is sampled by whole rows.
     """
-    options: dict[str, Any] = {
-        "end_tokens": end_tokens, "max_tokens": max_tokens, "seed": seed,
-        "temperature": temperature, "form": form,
-    }  # fmt: skip
-    begun = _begin(model, prompt, max_tokens)
+    answers = Answers(draws, **options)
+    begun = _begin(model, prompt, answers.max_tokens)
     if begun is None:
         log.warning("%s does not take a shared prompt: rows are read whole", type(model).__name__)
         return sample(model, prompt, draws, token_budget=token_budget, over_tree=False, **options)
     first, cache = begun
-    answers = Answers(draws, **options)
     answers.take(first, [np.arange(draws)])
-    width = max(1, (token_budget - len(prompt)) // max_tokens)
+    width = max(1, (token_budget - len(prompt)) // answers.max_tokens)
     waiting = iter(np.flatnonzero(~answers.ended).tolist())
     draw = np.array(list(islice(waiting, width)), dtype=np.int64)  # the answer of each row
-    attention = _SharedPrompt(cache, rows=len(draw), length=max_tokens)
+    attention = _SharedPrompt(cache, rows=len(draw), length=answers.max_tokens)
     with _attending(model, attention):
         while len(draw):
             before = answers.lengths[draw] - 1

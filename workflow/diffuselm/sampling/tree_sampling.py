@@ -1,8 +1,9 @@
 """Tree sampling: N answers at temperature 1, each distinct prefix forwarded once."""
 
 import copy
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +12,6 @@ from transformers import Cache, DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from diffuselm.sampling.answers import Answers, Draw
-from diffuselm.tree.form import Form
 
 
 @dataclass(frozen=True)
@@ -29,15 +29,11 @@ def sample(
     prompt: Sequence[int],
     draws: int,
     *,
-    end_tokens: Collection[int],
-    max_tokens: int,
-    seed: int,
     token_budget: int,
     over_tree: bool = True,
-    temperature: float = 1.0,
-    form: Form | None = None,
+    **options: Any,
 ) -> list[Draw]:
-    """Draw `draws` independent answers, by default at temperature 1, no top-k or top-p.
+    """Draw `draws` independent answers, no top-k or top-p; `options` are those of `Answers`.
 
     Draws that share a prefix share its forward pass, and the outcome of each depends neither on
     the others nor, but for rounding, on how levels are cut into chunks (see `Answers`).
@@ -45,13 +41,11 @@ def sample(
     `token_budget` bounds the positions that one forward pass sees, and so each cache. `over_tree`
     is off for a model that cannot take a tree mask (see `choose_layout`).
     """
-    answers = Answers(
-        draws, end_tokens=end_tokens, max_tokens=max_tokens, seed=seed,
-        temperature=temperature, form=form,
-    )  # fmt: skip
-    forward, width = _forward_rows, max(1, token_budget // (len(prompt) + max_tokens))
-    if over_tree and attends_to_all(model, len(prompt) + max_tokens):
-        forward, width = _forward_tree, max(1, (token_budget - len(prompt)) // max_tokens)
+    answers = Answers(draws, **options)
+    longest = len(prompt) + answers.max_tokens
+    forward, width = _forward_rows, max(1, token_budget // longest)
+    if over_tree and attends_to_all(model, longest):
+        forward, width = _forward_tree, max(1, (token_budget - len(prompt)) // answers.max_tokens)
     stack = [_Frontier([np.arange(draws)], None, np.empty((1, 0), dtype=bool))]
     while stack:
         frontier = stack.pop()
