@@ -8,7 +8,7 @@ VENV := .venv
 READY := $(VENV)/.installed
 SMOLLM2 := $(VENV)/.installed-smollm2
 
-.PHONY: run smollm2 smollm2-model test check benchmark lock
+.PHONY: run smollm2 smollm2-model test test-quick check benchmark lock
 
 run: $(READY)
 	$(VENV)/bin/snakemake --cores $(CORES)
@@ -20,6 +20,10 @@ smollm2-model: $(SMOLLM2)
 
 test: $(READY)
 	$(VENV)/bin/python -m pytest
+
+# What an edit needs: no test that starts a workflow or a server, or builds a model.
+test-quick: $(READY)
+	$(VENV)/bin/python -m pytest -m "not slow" -n 2 --dist loadfile
 
 check: $(READY)
 	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check .

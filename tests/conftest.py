@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = os.environ["TRANSFORMERS_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
@@ -12,6 +13,20 @@ import pytest
 
 from diffuselm.tree.prefix_tree import PrefixTree, build
 
+# What starts workflows, servers or many processes, or builds models: left out of `make test-quick`.
+SLOW = (
+    "workflow/",
+    "stand_in/",
+    "measure/test_judge.py",
+    "measure/test_recomputation.py",
+    "model/test_gguf.py",
+    "model/test_hub.py",
+    "model/test_paper_shapes.py",
+    "model/test_real_tokenizers.py",
+    "plan/test_baseline.py",
+    "stages/test_adapters.py",
+    "test_warm.py",
+)
 END = 2
 SHAPE = {
     "vocab_size": 97,
@@ -37,6 +52,13 @@ FAMILIES = {
     "Phi-3": ("Phi3Config", "Phi3ForCausalLM", {}),
     "Mamba": ("MambaConfig", "MambaForCausalLM", {"state_size": 4}),
 }
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark slow tests."""
+    for item in items:
+        if item.path.relative_to(Path(__file__).parent).as_posix().startswith(SLOW):
+            item.add_marker("slow")
 
 
 @pytest.fixture(autouse=True, scope="session")
