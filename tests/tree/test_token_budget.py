@@ -22,6 +22,7 @@ from diffuselm.tree.objective import distribution_matching_loss
 from diffuselm.tree.prefix_tree import build
 from diffuselm.tree.token_budget import (
     CPU_LARGEST,
+    ROW,
     TokenBudget,
     bytes_of_pass,
     is_out_of_memory,
@@ -236,6 +237,15 @@ def test_more_memory_never_holds_fewer_tokens(training):
     assert (found[0], found[-1]) == (32, 2048)
     assert set(found) == {2**k for k in range(5, 12)}
     assert tokens_within(0, LLAMA_13B, 4, training=training, largest=3000, least=100) == 100
+
+
+@pytest.mark.parametrize("tokens", [2**12, 2**15])
+def test_the_estimate_of_rows_covers_their_keys_values_and_logits_and_holds_more(tokens):
+    keys_and_values = 2 * LLAMA_13B.num_hidden_layers * LLAMA_13B.hidden_size * 2 * tokens
+    logits = tokens // ROW * LLAMA_13B.vocab_size * 2
+    estimate = bytes_of_pass(tokens, LLAMA_13B, 2, training=False, rows=True)
+    assert keys_and_values + logits <= estimate <= 1.5 * (keys_and_values + logits)
+    assert estimate < bytes_of_pass(tokens, LLAMA_13B, 2, training=False)
 
 
 @pytest.mark.parametrize("attention", [None, "eager"])

@@ -40,6 +40,8 @@ class Asking:
         self.settings, self.seed = settings, seed
         fits = tokens_that_fit(opened.model, training=False)
         self.sampling = TokenBudget(settings.token_budget or fits)
+        fits = tokens_that_fit(opened.model, training=False, rows=True)
+        self.rows = TokenBudget(settings.token_budget or fits)
         # A packed pass, as in training.
         fits = tokens_that_fit(opened.model, training=True)
         self.scoring = TokenBudget(settings.pass_budget or fits)
@@ -55,7 +57,11 @@ class Asking:
     @property
     def budgets(self) -> dict[str, int]:
         """Tokens in memory, as they were in the end."""
-        return {"token_budget": self.sampling.tokens, "pass_budget": self.scoring.tokens}
+        return {
+            "token_budget": self.sampling.tokens,
+            "row_budget": self.rows.tokens,
+            "pass_budget": self.scoring.tokens,
+        }
 
     @cached_property
     def layout(self) -> Layout:
@@ -66,21 +72,25 @@ class Asking:
         """Draw answers to a prompt: rows of `schemas.SAMPLES`."""
         seed = derive(self.seed, "sample", self.opened.name, self.tuning, prompt.id)
         if prompt.fields > 1:
-            return self._drawn(prompt, sample_long, seed=seed)
-        return self._drawn(prompt, sample, seed=seed, over_tree=self.layout.over_tree)
+            return self._drawn(prompt, sample_long, self.rows, seed=seed)
+        over_tree = self.layout.over_tree
+        return self._drawn(prompt, sample, self.sampling, seed=seed, over_tree=over_tree)
 
     def swept(self, prompt: EncodedPrompt, temperature: float) -> Iterator[dict[str, Any]]:
         """Draw answers at a temperature (footnote 6): rows of `schemas.SWEEP`."""
         seed = derive(self.seed, "sweep", self.opened.name, prompt.id, f"{temperature:g}")
-        for row in self._drawn(prompt, sample_long, seed=seed, temperature=temperature):
+        options = {"seed": seed, "temperature": temperature}
+        for row in self._drawn(prompt, sample_long, self.rows, **options):
             yield {"temperature": temperature, **row}
 
-    def _drawn(self, prompt: EncodedPrompt, sampler: Any, **options: Any) -> Iterator[dict]:
+    def _drawn(
+        self, prompt: EncodedPrompt, sampler: Any, budget: TokenBudget, **options: Any
+    ) -> Iterator[dict[str, Any]]:
         model, chat, task = self.opened.model, self.opened.chat, task_of(prompt.id)
         options["end_tokens"] = chat.end_tokens
         options["max_tokens"] = self.settings.max_tokens[task]
         options["form"] = self._form_of(prompt)
-        answers = self.sampling.attempt(
+        answers = budget.attempt(
             lambda tokens: sampler(
                 model, prompt.tokens, self.settings.draws[task], token_budget=tokens, **options
             )

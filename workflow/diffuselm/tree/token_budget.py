@@ -12,10 +12,11 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from diffuselm.errors import InputError
 
-# Beyond this a CPU only loses: the dense mask and scores leave its caches. Measured on one core
-# (4 layers, 512 wide): 1.7 ms a token of training at 2,048 tokens a pass, 2.4 ms at 4,096, 4.1 ms
-# at 8,192.
-CPU_LARGEST = 2048
+# Beyond this a CPU only loses: attention is quadratic in it. Measured on one core, CPU seconds of a
+# gradient on biographies at 2,048, 1,024 and 512 tokens a pass: SmolLM2-135M 121, 90 and 102, a
+# stand-in 5.1, 3.7 and 6.5.
+CPU_LARGEST = 1024
+ROW = 16  # positions of a row at least, which all share its one vector of logits
 LARGEST = {True: 8192, False: 32768}  # with gradients, and without: more gains nothing
 SHARE = 0.8  # of the free memory; the rest is for kernels, optimiser and fragmentation
 
@@ -71,11 +72,17 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def tokens_that_fit(
-    model: PreTrainedModel, *, training: bool, largest: int | None = None, least: int = 64
+    model: PreTrainedModel,
+    *,
+    training: bool,
+    rows: bool = False,
+    largest: int | None = None,
+    least: int = 64,
 ) -> int:
     """Tokens of one pass that the free memory of the model's devices holds, a power of two.
 
-    Of several devices, the one with the least free memory counts.
+    With `rows`, positions of answers that grow a token a pass (`sample_long`). Of several devices,
+    the one with the least free memory counts.
     """
     largest = largest or LARGEST[training]
     gpus = {p.device for p in model.parameters() if p.device.type == "cuda"}
@@ -85,9 +92,9 @@ def tokens_that_fit(
         # Of all memory, not of what is free now: a rerun splits its passes as the first run did.
         free = psutil.virtual_memory().total // 2
         largest = min(largest, CPU_LARGEST) if training else largest
-    itemsize = model.dtype.itemsize
+    kind = {"training": training, "rows": rows}
     return tokens_within(
-        free, model.config, itemsize, training=training, largest=largest, least=least
+        free, model.config, model.dtype.itemsize, **kind, largest=largest, least=least
     )
 
 
@@ -98,20 +105,22 @@ def _free_on(gpu: torch.device) -> int:
 
 
 def tokens_within(
-    free: int, config: PreTrainedConfig, itemsize: int, *, training: bool, largest: int, least: int
+    free: int, config: PreTrainedConfig, itemsize: int, *, largest: int, least: int, **kind: bool
 ) -> int:
     """The largest power of two, from `least` to `largest`, of tokens that `free` bytes hold."""
     tokens = 1 << (largest.bit_length() - 1)
-    room = SHARE * free
-    while tokens > least and bytes_of_pass(tokens, config, itemsize, training=training) > room:
+    while tokens > least and bytes_of_pass(tokens, config, itemsize, **kind) > SHARE * free:
         tokens //= 2
     return max(tokens, least)
 
 
-def bytes_of_pass(tokens: int, config: PreTrainedConfig, itemsize: int, *, training: bool) -> int:
+def bytes_of_pass(
+    tokens: int, config: PreTrainedConfig, itemsize: int, *, training: bool, rows: bool = False
+) -> int:
     """Estimated bytes of one pass over `tokens` tokens, beside the weights (`itemsize` bytes each).
 
     With gradients, of an adapter on all projections; without, with every layer's keys and values.
+    With `rows`, of which each reads one of `ROW` tokens or more, and no mask is kept.
     """
     config = config.get_text_config()
     layers, vocabulary = config.num_hidden_layers, config.vocab_size
@@ -128,6 +137,8 @@ def bytes_of_pass(tokens: int, config: PreTrainedConfig, itemsize: int, *, train
     keys_and_values = 2 * key_heads * head * layers * itemsize
     # In the model's dtype, in float32, and one more for logsumexp; its gradient is one more.
     logits = vocabulary * (itemsize + (12 if training else 8))
+    if rows:
+        return tokens * (keys_and_values + (logits + layer) // ROW)
     per_token = logits + (layer * (layers + 1) if training else layer + keys_and_values)
 
     # Scores of one layer at a time, unless eager attention keeps every layer's for the gradient.
