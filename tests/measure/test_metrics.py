@@ -371,7 +371,7 @@ def references(tmp_path):
         rows = [{"name": n, "count": 1, "probability": p} for n, p in BIRTHS.items()]
         write_rows(births, rows, NATURAL)
         gather_metrics(
-            parts=[],
+            measured=[],
             targets=[tmp_path / "targets.parquet"],
             natural=births,
             draws=draws,

@@ -207,7 +207,7 @@ def measured(folder):
     )
     gather_metrics(
         **known,
-        parts=[folder / "part.parquet", *both("mt-bench")],
+        measured=[folder / "part.parquet", *both("mt-bench")],
         draws=DRAWS,
         out=folder / "metrics.parquet",
     )

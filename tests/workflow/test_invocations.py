@@ -19,7 +19,7 @@ from workflow_runs import (
 
 METRICS = ("--cores", "2", "-R", "measure", "--", "results/metrics.parquet")
 RUN = f"{MODEL}/only-numbers"
-PART = f"results/parts/{MODEL}.metrics.parquet"
+OF_A_MODEL = f"results/metrics/{MODEL}.parquet"
 WEIGHTS = f"results/adapters/{RUN}/adapter_model.safetensors"
 CHECKPOINT = f"results/checkpoints/tune/{RUN}.safetensors"
 SAMPLE = ("--cores", "2", "--", f"results/samples/{RUN}.parquet")
@@ -102,7 +102,7 @@ def test_a_result_that_cannot_be_replaced_is_named_and_starts_nothing(folder):
     with read_only(folder / "results"):
         run = snakemake(folder, *METRICS, fails=True)
     # Snakemake names the job of the two that it happens to look at first.
-    either = rf"rule (measure:\n    output: {PART}|metrics:\n    output: results/metrics)"
+    either = rf"rule (measure:\n    output: {OF_A_MODEL}|metrics:\n    output: results/metrics)"
     assert re.search(f"Write-protected output files for {either}", run.said), run.said
     assert not run.started
     assert same(folder, "metrics.parquet", "parts/*")
@@ -149,7 +149,7 @@ def test_damaged_samples_are_named_and_not_measured(folder):
     (line,) = errors(run.said)
     assert line.startswith(f"error: {samples}: is damaged or not Parquet (")
     assert set(run.started) == {"measure"}
-    assert not (folder / PART).exists()
+    assert not (folder / OF_A_MODEL).exists()
 
 
 def test_a_truncated_checkpoint_is_named_and_not_used(folder):

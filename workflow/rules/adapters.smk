@@ -14,7 +14,7 @@ rule model_cards:
 rule write_cards:
     input:
         runs=expand("results/adapters/{{model}}/{run}/run.json", run=PLAN.runs_tuned_on_tasks),
-        metrics="results/parts/{model}.metrics.parquet",
+        metrics="results/metrics/{model}.parquet",
         targets=jobs.target_files(PLAN.trained_tasks),
     output:
         expand("results/adapters/{{model}}/{run}/README.md", run=PLAN.runs_tuned_on_tasks),
@@ -39,7 +39,7 @@ if PLAN.runs_of_form:
     use rule write_cards as write_card_of_form with:
         input:
             runs=expand("results/adapters/{{model}}/{run}/run.json", run=PLAN.runs_of_form),
-            metrics="results/parts/{model}.metrics.parquet",
+            metrics="results/metrics/{model}.parquet",
             targets=jobs.target_files(PLAN.trained_tasks),
         output:
             expand("results/adapters/{{model}}/{run}/README.md", run=PLAN.runs_of_form),

@@ -17,7 +17,7 @@ rule measure:
         targets=TARGETS,
         natural=rules.names.output.natural,
     output:
-        "results/parts/{model}.metrics.parquet",
+        "results/metrics/{model}.parquet",
     log:
         "results/logs/measure/{model}.log",
     conda:
@@ -38,7 +38,7 @@ rule measure:
 
 rule metrics:
     input:
-        parts=expand("results/parts/{model}.metrics.parquet", model=CONFIG.models),
+        measured=expand("results/metrics/{model}.parquet", model=CONFIG.models),
         verdicts=VERDICTS,
         targets=TARGETS,
         natural=rules.names.output.natural,
@@ -53,6 +53,6 @@ rule metrics:
         seed=CONFIG.seed,
         code=fingerprint("measure"),
     shell:
-        "diffuselm metrics --parts {input.parts} {input.verdicts} --targets {input.targets} "
+        "diffuselm metrics --measured {input.measured} {input.verdicts} --targets {input.targets} "
         "--natural {input.natural} --draws {params.draws} --seed {params.seed} --out {output} "
         "> {log} 2>&1"

@@ -20,7 +20,7 @@ UNIFORM = "numbers"  # the task whose even target sets are natural
 
 def gather_metrics(
     *,
-    parts: list[Path],
+    measured: list[Path],
     targets: list[Path],
     natural: Path,
     draws: int,
@@ -29,11 +29,11 @@ def gather_metrics(
 ) -> None:
     """Write the metrics of all models, and those of draws from the natural distributions.
 
-    `parts` are the models' metrics. The draws are as many as answers to a prompt; their model and
-    tuning are both "natural", the last column of Table 4.
+    `measured` are the metrics of the models. The draws are as many as answers to a prompt; their
+    model and tuning are both "natural", the last column of Table 4.
     """
     births = read_table(natural, NATURAL)
-    frames = [read_table(part, METRICS).to_pandas() for part in parts]
+    frames = [read_table(file, METRICS).to_pandas() for file in measured]
     for prompt in read_prompts(targets):
         drawn = _draw(prompt, births, draws, derive(seed, "natural", prompt.id))
         if drawn is not None:
