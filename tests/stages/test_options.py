@@ -1,11 +1,14 @@
 """A job's command gets the settings that the config has: none is lost between them, or changed."""
 
+import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from diffuselm.cli import app
+from diffuselm.cli import COMMANDS, app
 from diffuselm.config.models import OpeningSettings
 from diffuselm.config.names import NamesSettings
 from diffuselm.config.ranges import RangesSettings
@@ -13,6 +16,7 @@ from diffuselm.config.sample import AnswerSettings
 from diffuselm.config.tune import LoraSettings, TuneSettings
 from diffuselm.plan.options import options
 
+COMMAND = Path(__file__).parents[2] / "workflow/bin/diffuselm"
 MADE = {"out": "o"}
 ANSWERING = {"targets": ["t"], "tuning": "u", "seed": 1, "checkpoint": "c", "model": "m"}
 ARGUMENTS = {"text": "a 'b' \"c\"", "digits": "26", "n": 7, "x": 1.5, "yes": True, "no": False}
@@ -55,3 +59,10 @@ def test_settings_come_through_the_command_line_as_they_are(command, others, set
     assert found == settings
     types = {name: type(value) for name, value in getattr(found, "template_args", {}).items()}
     assert types == {k: type(v) for k, v in getattr(settings, "template_args", {}).items()}
+
+
+def test_the_help_says_what_each_command_does():
+    program = [sys.executable, COMMAND, "--help"]
+    said = subprocess.run(program, capture_output=True, text=True, check=True).stdout
+    for name in COMMANDS:
+        assert re.search(rf"│ {name} +[A-Z]\w+ ", said), name

@@ -1,5 +1,6 @@
 """The command line: one command per stage, and errors as one line."""
 
+import ast
 import errno
 import logging
 import os
@@ -77,8 +78,21 @@ app = App(
     exit_on_error=False,
 )
 Parameter(name="*")(Settings)  # each setting is an option of its own
+
+
+def _summary(function: str) -> str:
+    """The first line of its docstring, from the source: an import may take seconds."""
+    module, name = function.split(":")
+    source = (
+        Path(__file__).parent.joinpath(*module.split(".")).with_suffix(".py").read_text("utf-8")
+    )
+    (found,) = (node for node in ast.parse(source).body if getattr(node, "name", None) == name)
+    return str(ast.get_docstring(found)).partition("\n")[0]  # type: ignore[arg-type]
+
+
 for name, function in COMMANDS.items():
-    app.command(f"diffuselm.{function}", name=name)
+    listed = sys.argv[1:] in (["--help"], ["-h"], [])
+    app.command(f"diffuselm.{function}", name=name, help=_summary(function) if listed else None)
 
 
 @app.meta.default
