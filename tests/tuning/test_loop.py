@@ -18,7 +18,7 @@ from diffuselm.model.encoding import EncodedPrompt
 from diffuselm.tree.layouts import Packed, Padded, score
 from diffuselm.tree.prefix_tree import build, optimal_loss
 from diffuselm.tree.token_budget import tokens_that_fit
-from diffuselm.tuning.loop import gradient, split, tokens_read, tune
+from diffuselm.tuning.loop import gradient, split, tune
 
 SETTINGS = LoraSettings(
     rank=4,
@@ -309,7 +309,7 @@ def test_where_memory_runs_out_smaller_passes_give_the_same_adapter(small_model)
     base, refused = small_model("Llama"), []
     base.register_forward_pre_hook(out_of_memory_above(170, refused), with_kwargs=True)
     trees = split(WIDE, 256, Packed())
-    first, second, *_ = [tokens_read(WIDE, [tree], Packed()) for tree in trees]
+    first, second, *_ = [Packed().tokens_read(len(WIDE.tokens), tree) for tree in trees]
     assert first <= 170 < second
     tuned = tune(base, prompts, settings, seed=0)
     assert (refused[1:], tuned.token_budget) == ([second], 128)

@@ -8,6 +8,7 @@ from diffuselm.files.json_files import write_json
 from diffuselm.files.provenance import file_hash
 from diffuselm.files.resume import only_one
 from diffuselm.files.schemas import TRAINING
+from diffuselm.files.seeds import derive
 from diffuselm.files.tables import write_rows
 from diffuselm.files.whole import remove, written_folder
 from diffuselm.model.adapters import ADAPTER_FILES, adapter_hash
@@ -47,7 +48,7 @@ def tune(
             opened.model,
             encode_prompts(opened.chat, job.targets, job.prompts),
             settings,
-            loop.training_seed(job.seed, opened.name, job.tuning),
+            derive(job.seed, "tune", opened.name, job.tuning),
             start,
             checkpoint=job.checkpoint,
             key=job.key(used, opened, CODE),

@@ -14,7 +14,6 @@ from transformers import PreTrainedModel
 
 from diffuselm.config.tune import LoraSettings
 from diffuselm.errors import NonFiniteLossError
-from diffuselm.files.seeds import derive
 from diffuselm.model.encoding import EncodedPrompt
 from diffuselm.progress import progress
 from diffuselm.tree.layouts import Layout, choose_layout
@@ -79,11 +78,6 @@ class Tuned:
     token_budget: int
 
 
-def training_seed(seed: int, model: str, tuning: str) -> int:
-    """The seed of one training, from the config's."""
-    return derive(seed, "tune", model, tuning)
-
-
 def tune(
     base: PreTrainedModel,
     prompts: Sequence[EncodedPrompt],
@@ -131,7 +125,8 @@ def tune(
                 optimizer.step()
                 at.note(prompt, loss, settings.learning_rate, time.perf_counter() - began)
                 at.token_budget = budget.tokens
-                at.tokens += tokens_read(prompt, trees(index, budget.tokens), layout)
+                read = trees(index, budget.tokens)
+                at.tokens += sum(layout.tokens_read(len(prompt.tokens), tree) for tree in read)
                 bar.update()
             bar.set_postfix_str(f"loss {at.pass_loss:.2f}, optimum {optimum:.2f}", refresh=False)
             if settings.stop_ratio is not None and at.pass_loss <= settings.stop_ratio * optimum:
@@ -161,11 +156,6 @@ def split(prompt: EncodedPrompt, token_budget: int, layout: Layout) -> list[Pref
     """The prompt's tree, or the trees of its parts that one pass of so many tokens can read."""
     groups = layout.split(len(prompt.tokens), prompt.tree, token_budget)
     return [subtree(prompt.tree, targets) for targets in groups]
-
-
-def tokens_read(prompt: EncodedPrompt, trees: Sequence[PrefixTree], layout: Layout) -> int:
-    """Tokens that the passes over the trees read."""
-    return sum(layout.tokens_read(len(prompt.tokens), tree) for tree in trees)
 
 
 def _check_finite(value: float, what: str, prompt: EncodedPrompt) -> None:
