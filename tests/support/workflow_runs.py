@@ -171,14 +171,22 @@ def new_folder(folder: Path) -> Path:
     return folder
 
 
-_FOLDER = tempfile.TemporaryDirectory(prefix="undisturbed-")  # goes when Python ends
+_FOLDER = tempfile.TemporaryDirectory(prefix="runs-")  # goes when Python ends
 
 
 @cache
 def undisturbed() -> Path:
     """The folder of the run that nothing interrupts, the same for all tests; for reading."""
-    folder = new_folder(Path(_FOLDER.name) / "run")
+    folder = new_folder(Path(_FOLDER.name) / "undisturbed")
     snakemake(folder, "--cores", "2")
+    return folder
+
+
+@cache
+def finished_run() -> Path:
+    """The folder of a run of the small config with every result, the same for all tests."""
+    folder = checkout(Path(_FOLDER.name) / "finished")
+    snakemake(folder, "--cores", "2", config=SMALL)
     return folder
 
 

@@ -1,6 +1,7 @@
 """The report as a reader opens it: in a browser, offline, on a laptop and on a phone."""
 
 import io
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from diffuselm.files.tables import write_table
 from diffuselm.paper.report_pages import html_page, report_pages
 from diffuselm.paper.table_files import escape_markdown, one_line
 from diffuselm.plan.plan import make_plan
-from workflow_runs import MODEL, ROOT, SMALL, checkout, snakemake
+from workflow_runs import MODEL, ROOT, SMALL, finished_run, snakemake
 
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = [
@@ -37,16 +38,6 @@ SHOWN = {
         *("Table 1", "Table 2", "Table 3", "Table 7", "Table 8"),
     ],
     "5 General capabilities (appendix B.5)": ["Figure 6"],
-}
-# All results, from few runs and few answers.
-FEW = {
-    **{key: SMALL[key] for key in ("models", "tasks", "tunings")},
-    "leave_one_out": [],
-    "tune": {"learning_rate": 0.003, "passes": 1, "token_budget": 2048},
-    "sample": {"draws": 20, "max_tokens_of": {"biographies": 160}},
-    "ranges": {"highs": [10], "sizes": [20], "versions": 2},
-    "temperatures": [],
-    "held_out_text": None,
 }
 HOSTILE = (
     "<script>console.error('x')</script>",
@@ -68,11 +59,11 @@ def poison(file):
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
-    folder = checkout(tmp_path_factory.mktemp("report"))
-    snakemake(folder, "--cores", "2", "biographies", config=FEW)
+    folder = tmp_path_factory.mktemp("report") / "run"
+    shutil.copytree(finished_run(), folder, symlinks=True)
     poison(folder / f"results/biographies/{MODEL}/base.parquet")
-    snakemake(folder, "--cores", "2", config=FEW)
-    snakemake(folder, "--report", "report.html", config=FEW)
+    snakemake(folder, "--cores", "2", config=SMALL)
+    snakemake(folder, "--report", "report.html", config=SMALL)
     return folder / "report.html"
 
 

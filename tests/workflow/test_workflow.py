@@ -22,7 +22,15 @@ from diffuselm.files.schemas import (
 )
 from diffuselm.files.tables import read_table
 from loopback import completion, endpoint
-from workflow_runs import MODEL, SMALL, checkout, nothing_to_do, planned, snakemake
+from workflow_runs import (
+    MODEL,
+    SMALL,
+    checkout,
+    finished_run,
+    nothing_to_do,
+    planned,
+    snakemake,
+)
 
 RUNS = (
     "base",
@@ -57,11 +65,9 @@ def judged(url):
     return changed(mt_bench={"questions": "questions.jsonl", "max_tokens": 8, "judge": judge})
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    folder = checkout(tmp_path_factory.mktemp("finished"))
-    snakemake(folder, "--cores", "2", config=SMALL)
-    return folder
+@pytest.fixture
+def finished():
+    return finished_run()
 
 
 @pytest.fixture
