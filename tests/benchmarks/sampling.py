@@ -1,8 +1,9 @@
-"""Time 1,000 answers to the names prompt: sampled down the tree, and by `generate` in batches.
+"""Time 1,000 answers to the names prompt: down the tree, and as transformers would draw them.
 
-    python tests/benchmarks/sampling.py [--model FOLDER] [--draws N] [--repeats N]
+    python tests/benchmarks/sampling.py [--model FOLDER] [--adapter FOLDER] [--draws N] …
 
-Both sides run in turn in this one process, on the base model, at temperature 1.
+The ways run in turn in this one process, at temperature 1: down the tree, by `generate` in batches
+of 20, and with `--continuous` by continuous batching (`generate_batch`).
 """
 
 import argparse
@@ -17,9 +18,10 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "workflow"))
 
 import torch
-from transformers import PreTrainedModel
+from transformers import GenerationConfig, PreTrainedModel
 
 from diffuselm.config.config import SampleSettings
+from diffuselm.model.adapters import load_adapter
 from diffuselm.model.chat import ChatFormat
 from diffuselm.model.opening import load_chat_format, load_model
 from diffuselm.sampling.tree_sampling import sample
@@ -55,15 +57,7 @@ def generated_answers(
     for start in range(0, draws, BATCH):
         ids = torch.tensor([list(prompt)] * min(BATCH, draws - start))
         rows = model.generate(
-            ids,
-            attention_mask=torch.ones_like(ids),
-            do_sample=True,
-            temperature=1.0,
-            top_k=0,
-            top_p=1.0,
-            max_new_tokens=MAX_TOKENS,
-            eos_token_id=list(chat.end_tokens),
-            pad_token_id=chat.end_tokens[0],
+            ids, attention_mask=torch.ones_like(ids), generation_config=_plain(chat)
         )
         for row in rows[:, len(prompt) :].tolist():
             ends = [at for at, token in enumerate(row, 1) if token in chat.end_tokens]
@@ -71,10 +65,34 @@ def generated_answers(
     return answers
 
 
+def continuous_answers(
+    model: PreTrainedModel, chat: ChatFormat, prompt: Sequence[int], draws: int, seed: int
+) -> list[str]:
+    """Answers of transformers' continuous batching, which reads a prompt for each."""
+    torch.manual_seed(seed)
+    found = model.generate_batch([list(prompt)] * draws, generation_config=_plain(chat))
+    return [chat.decode(answer.generated_tokens) for answer in found.values()]
+
+
+def _plain(chat: ChatFormat) -> GenerationConfig:
+    """Temperature 1, nothing cut."""
+    return GenerationConfig(
+        do_sample=True,
+        temperature=1.0,
+        top_k=0,
+        top_p=1.0,
+        max_new_tokens=MAX_TOKENS,
+        eos_token_id=list(chat.end_tokens),
+        pad_token_id=chat.end_tokens[0],
+    )
+
+
 def main() -> None:
-    """Read the arguments, time both ways in turn, and print them side by side."""
+    """Read the arguments, time the ways in turn, and print them side by side."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", type=Path, default=ROOT / "resources" / "models" / "tiny-gemma")
+    parser.add_argument("--adapter", type=Path, help="of a tuned model")
+    parser.add_argument("--continuous", action="store_true", help="also time generate_batch")
     parser.add_argument("--draws", type=int, default=1000)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
@@ -82,25 +100,30 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     model = load_model(arguments.model, dtype="float32", device="cpu")
     chat = load_chat_format(arguments.model, model)
+    if arguments.adapter:
+        model = load_adapter(model, arguments.adapter)
     [task] = load_task(ROOT / "resources" / "tasks" / "names.yaml")
     prompt = chat.prompt_ids(task.text)
     ways = {"tree": tree_answers, f"generate, {BATCH} rows": generated_answers}
+    if arguments.continuous:
+        ways["generate_batch"] = continuous_answers
     for way in ways.values():
         way(model, chat, prompt, BATCH, seed=0)  # warm-up
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     print(f"{arguments.model.name}: {arguments.draws} answers to {task.id}")
     for seed in range(1, arguments.repeats + 1):
         for name, way in ways.items():
-            began = time.perf_counter()
+            began = time.process_time()
             answers = way(model, chat, prompt, arguments.draws, seed)
-            seconds[name].append(time.perf_counter() - began)
+            seconds[name].append(time.process_time() - began)
             [(top, count)] = Counter(answers).most_common(1)
             print(
-                f"  {name:20} {seconds[name][-1]:8.3f} s, {len(set(answers))} distinct, "
+                f"  {name:20} {seconds[name][-1]:8.3f} CPU s, {len(set(answers))} distinct, "
                 f"{top!r} {count / len(answers):.1%}"
             )
-    tree, plain = (statistics.median(taken) for taken in seconds.values())
-    print(f"  the tree is {plain / tree:.1f}x faster than generate (medians)")
+    tree, *others = (statistics.median(taken) for taken in seconds.values())
+    for name, taken in zip(list(ways)[1:], others, strict=True):
+        print(f"  the tree takes {taken / tree:.1f} times less than {name} (medians)")
 
 
 if __name__ == "__main__":

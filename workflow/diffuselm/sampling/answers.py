@@ -88,13 +88,15 @@ class Answers:
 
 
 def choose(
-    logits: Tensor, uniforms: Sequence[np.ndarray], block: int = 2**23
+    logits: Tensor, uniforms: Sequence[np.ndarray], block: int | None = None
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Invert the cumulative distribution of each row of (rows, vocabulary) logits at its uniforms.
 
     Yields a row's (draws,) tokens and their log-probabilities. In float64: a float32 cumulative
-    sum over a large vocabulary would move the rare tokens. `block` bounds the float64 logits.
+    sum over a large vocabulary would move the rare tokens. `block` bounds the float64 logits, by
+    default to what a CPU's cache holds: 53 ms in place of 239 for 200 rows of 49,152.
     """
+    block = block or (2**19 if logits.device.type == "cpu" else 2**23)
     height = max(1, block // logits.shape[1])
     for start in range(0, len(logits), height):
         counts = [len(u) for u in uniforms[start : start + height]]
