@@ -43,7 +43,7 @@ SMALL = {
     "tune": {
         "learning_rate": 0.003,
         "passes": 12,
-        "passes_of": {"rng-10": 100, "only-names": 8, "biographies": 2},
+        "passes_of": {"rng-10": 400, "only-names": 8, "biographies": 2},
         "token_budget": 2048,
     },
     "sample": {"max_tokens_of": {"biographies": 160}},

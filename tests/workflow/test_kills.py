@@ -197,8 +197,8 @@ def test_a_result_that_was_finished_without_snakemake_needs_no_flag(tmp_path):
         assert run.until(lambda: any(marks.iterdir()) and run.jobs("measure")), run.said
         run.main.kill()
         run.wait_for_orphans()
-    assert same(folder, "parts/*")
+    assert same(folder, "metrics/*")
     assert any(marks.iterdir())
     snakemake(folder, *METRICS[:2], *METRICS[-2:])
-    assert same(folder, "parts/*", "metrics.parquet")
+    assert same(folder, "metrics/*", "metrics.parquet")
     assert not any(marks.iterdir())
