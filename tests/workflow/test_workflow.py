@@ -166,6 +166,16 @@ def test_malformed_biographies_are_kept(finished):
             assert [json.loads(line)["text"] for line in lines] == written["text"].tolist()
 
 
+def test_a_record_counts_the_seconds_of_its_job_alone(finished):
+    """Not those of the process that it was forked from."""
+    for run in RUNS:
+        record = json.loads((finished / f"results/samples/{MODEL}/{run}.run.json").read_text())
+        _, times = (
+            (finished / f"results/benchmarks/sample/{MODEL}/{run}.tsv").read_text().splitlines()
+        )
+        assert record["seconds"] <= float(times.split("\t")[0]) + 1
+
+
 def test_no_half_written_file_stays(finished):
     assert not [path for path in (finished / "results").rglob("*") if ".part" in path.name]
 

@@ -29,7 +29,7 @@ from typing import NoReturn
 SOCKET = "DIFFUSELM_WARM"  # the environment variable that holds the socket's path
 KILLED = 128 + signal.SIGKILL
 STREAMS = (0, 1, 2)
-GPUS = ("/dev/nvidiactl", "/dev/kfd")
+GPUS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
 POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -46,12 +46,14 @@ def start() -> None:
             f"import sys; sys.path.insert(0, {package!r}); from diffuselm import warm; "
             f"warm.serve({door.fileno()}, {path!r})"
         )
+        # One thread for numpy, as Snakemake gives a small job; torch is told by each job.
+        environment = os.environ | dict.fromkeys(POOLS, "1") | {"HF_HUB_OFFLINE": "1"}
         server = subprocess.Popen(
-            [sys.executable, "-c", code],
+            [sys.executable, "-P", "-c", code],
             stdin=subprocess.PIPE,  # its end is the end of this process, however it comes
             pass_fds=[door.fileno()],
-            # One thread for numpy, as Snakemake gives a small job; torch is told by each job.
-            env=os.environ | dict.fromkeys(POOLS, "1"),
+            env=environment,
+            start_new_session=True,  # a terminal's signals reach a fork through its job alone
         )
     os.environ[SOCKET] = path
     atexit.register(server.communicate)
@@ -59,7 +61,6 @@ def start() -> None:
 
 def serve(door: int, path: str) -> None:
     """Fork for each job that connects, until standard input ends."""
-    interrupted = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Snakemake and the jobs take it
     from diffuselm import cli
 
     for function in cli.COMMANDS.values():
@@ -71,7 +72,6 @@ def serve(door: int, path: str) -> None:
             job, _ = listener.accept()
             if not os.fork():
                 listener.close()
-                signal.signal(signal.SIGINT, interrupted)
                 _work(job, cli.main)
             job.close()
             _reap(os.WNOHANG)
@@ -89,6 +89,8 @@ def _reap(flags: int) -> None:
 def _work(job: socket.socket, main: Callable[[], None]) -> NoReturn:
     """In the fork: be the process that asked, from its words to its exit code."""
     head, streams, _, _ = socket.recv_fds(job, 8, len(STREAMS))
+    if not head:  # it has ended already
+        os._exit(0)
     with job.makefile("rb") as file:
         words, folder, environment = json.loads(file.read(int.from_bytes(head)))
     for stream, own in zip(streams, STREAMS, strict=True):
@@ -106,7 +108,7 @@ def _work(job: socket.socket, main: Callable[[], None]) -> NoReturn:
     try:
         main()
     except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        code = end.code & 255 if isinstance(end.code, int) else int(end.code is not None)
     except BaseException:
         traceback.print_exc()
         code = 1
@@ -118,7 +120,8 @@ def _work(job: socket.socket, main: Callable[[], None]) -> NoReturn:
 
 def hand_over(words: Sequence[str]) -> int | None:
     """The exit code of a command that a fork carried out; None where nobody answers."""
-    if not (path := os.environ.get(SOCKET)):
+    path = os.environ.get(SOCKET)
+    if not path or words[:1] == ["download"]:  # the one command that is not offline
         return None
     request = json.dumps([words, str(Path.cwd()), dict(os.environ)]).encode()
     with socket.socket(socket.AF_UNIX) as job:
@@ -133,5 +136,10 @@ def hand_over(words: Sequence[str]) -> int | None:
             return None
         for number in (signal.SIGINT, signal.SIGTERM):
             if signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, lambda number, _: os.kill(pid, number))
+                signal.signal(number, lambda number, _: _pass_on(pid, number))
         return (job.recv(1) or [KILLED])[0]
+
+
+def _pass_on(pid: int, number: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, number)

@@ -4,6 +4,7 @@ import os
 import re
 import shlex
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 WORKFLOW = Path(workflow.basedir) / "workflow"
@@ -89,8 +90,10 @@ def report_jobs():
     tell(RunningJobs(counts, timed), logger)
     # Jobs on this machine and in this environment, of which more than one opens a model.
     here = workflow.local_exec and not workflow.deployment_settings.deployment_method
+    os.environ.pop(warm.SOCKET, None)
     if here and sum(counts.get(name, 0) for name in timed) > 1:
-        warm.start()
+        with suppress(OSError):  # then each job starts as usual
+            warm.start()
 
 
 def say_where_to_look():

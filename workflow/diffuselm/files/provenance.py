@@ -15,10 +15,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from diffuselm import __version__
 
 LIBRARIES = ("torch", "transformers", "peft", "tokenizers", "numpy", "pandas", "pyarrow", "scipy")
-STARTED = time.monotonic()
 
 
 def run_record(
@@ -34,7 +35,7 @@ def run_record(
         "seed": seed,
         "model": model,
         "device": device,
-        "seconds": round(time.monotonic() - STARTED, 3),
+        "seconds": round(time.time() - psutil.Process().create_time(), 3),
         "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         "peak_gpu_memory_bytes": _peak_gpu_memory(),
         "diffuselm": __version__,
