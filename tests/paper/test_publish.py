@@ -137,7 +137,7 @@ def test_without_a_scorecard_or_beyond_the_size_nothing_is_written(results, tmp_
 
 def test_times_that_cannot_be_read_are_refused(results):
     put(results / "benchmarks/tune/m/all.tsv", HEADER)
-    with pytest.raises(InputError, match=r"m/all\.tsv: .* expected times as Snakemake writes them"):
+    with pytest.raises(InputError, match=r"m/all\.tsv: .* expected times as `--times` writes them"):
         read_job_times(results)
 
 

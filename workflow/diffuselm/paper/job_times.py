@@ -28,7 +28,7 @@ class JobTime:
 
 
 def read_job_times(results: Path) -> list[JobTime]:
-    """The jobs that Snakemake timed; of one that ran repeatedly, the last run of its file."""
+    """The jobs that noted their time (`--times`); of one that ran repeatedly, the last run."""
     return [
         _read(file, file.relative_to(results / "benchmarks").with_suffix("").as_posix())
         for file in sorted((results / "benchmarks").rglob("*.tsv"))
@@ -41,7 +41,7 @@ def _read(file: Path, name: str) -> JobTime:
     try:
         numbers = [float(rows[-1][column]) for column in ("s", "cpu_time", "max_rss")]
     except (IndexError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{file}: {error!r}; expected times as Snakemake writes them") from error
+        raise InputError(f"{file}: {error!r}; expected times as `--times` writes them") from error
     return JobTime(name, *numbers)
 
 
