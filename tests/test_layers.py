@@ -38,7 +38,7 @@ def test_no_folder_imports_from_one_above_it():
 
 def test_the_method_knows_nothing_of_files_and_tables():
     drawing = [
-        PACKAGE / f"sampling/{name}.py" for name in ("answers", "tree_sampling", "long_sampling")
+        PACKAGE / f"sampling/{name}.py" for name in ("answers", "tree_sampling", "shared_prompt")
     ]
     for path in (*PACKAGE.glob("tree/*.py"), *drawing):
         code = path.read_text(encoding="utf-8")

@@ -21,7 +21,7 @@ from transformers import PreTrainedModel
 from diffuselm.model.answers import is_valid
 from diffuselm.model.chat import ChatFormat
 from diffuselm.model.opening import load_chat_format, load_model
-from diffuselm.sampling.long_sampling import sample_long
+from diffuselm.sampling.tree_sampling import sample
 from diffuselm.tasks.task_files import load_task
 from diffuselm.tree.token_budget import tokens_that_fit
 
@@ -34,14 +34,14 @@ def shared_answers(
     model: PreTrainedModel, chat: ChatFormat, prompt: Sequence[int], draws: int, seed: int
 ) -> Answers:
     """Answers sampled by rows that share the prompt."""
-    answers = sample_long(
+    answers = sample(
         model,
         prompt,
         draws,
         end_tokens=chat.end_tokens,
         max_tokens=MAX_TOKENS,
         seed=seed,
-        token_budget=tokens_that_fit(model, training=False),
+        token_budget=tokens_that_fit(model, training=False, rows=True),
     )
     return [answer.tokens for answer in answers]
 

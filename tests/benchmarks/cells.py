@@ -16,7 +16,6 @@ from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
 from diffuselm.config.config import PAPER_TASKS, TuneSettings
 from diffuselm.model.encoding import EncodedPrompt
-from diffuselm.sampling.long_sampling import sample_long
 from diffuselm.sampling.tree_sampling import sample
 from diffuselm.tasks.task_files import load_task
 from diffuselm.tree.layouts import Layout, Packed, Padded
@@ -195,8 +194,8 @@ def biographies(base: PreTrainedModel, prompt: Sequence[int]) -> Cell:
 
     def run() -> int:
         draws = (TOKEN_BUDGET - len(prompt)) // BIOGRAPHY
-        sample_long(base, prompt, draws, end_tokens=(), max_tokens=BIOGRAPHY, seed=1,
-                    token_budget=TOKEN_BUDGET)  # fmt: skip
+        sample(base, prompt, draws, end_tokens=(), max_tokens=BIOGRAPHY, seed=1,
+               token_budget=TOKEN_BUDGET)  # fmt: skip
         return len(prompt) + draws * (BIOGRAPHY - 1)
 
     return measured("biographies", "shared prompt", run, base.device)

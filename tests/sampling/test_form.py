@@ -11,8 +11,7 @@ from scipy import stats
 from diffuselm.model.answers import is_valid
 from diffuselm.model.opening import load_chat_format, load_model
 from diffuselm.sampling.asked_form import asked_form
-from diffuselm.sampling.long_sampling import sample_long
-from diffuselm.sampling.tree_sampling import sample
+from diffuselm.sampling.tree_sampling import sample, sample_whole
 from diffuselm.tasks.task_files import load_task
 from diffuselm.tree.form import Form
 from diffuselm.tree.layouts import Packed, Padded, score
@@ -78,15 +77,13 @@ def test_held_draws_follow_the_masked_distribution(small_model):
         assert draw.log_prob == pytest.approx(by_word[draw.tokens], abs=1e-4)
 
 
-def test_rows_and_tree_draw_the_same_held_answers(small_model):
+def test_rows_that_share_the_prompt_and_whole_rows_draw_the_same_held_answers(small_model):
     model = small_model("Llama", **SMALL)
     options = {"end_tokens": [END], "max_tokens": 6, "token_budget": 512, "seed": 3, "form": FORM}
-    of_tree = sample(model, PROMPT, 200, **options)
-    of_rows = sample_long(model, PROMPT, 200, **options)
-    whole_rows = sample(model, PROMPT, 200, over_tree=False, **options)
-    assert [d.tokens for d in of_tree] == [d.tokens for d in of_rows]
-    assert [d.tokens for d in of_tree] == [d.tokens for d in whole_rows]
-    assert np.allclose([d.log_prob for d in of_tree], [d.log_prob for d in of_rows], atol=1e-4)
+    shared = sample(model, PROMPT, 200, **options)
+    whole = sample_whole(model, PROMPT, 200, **options)
+    assert [d.tokens for d in shared] == [d.tokens for d in whole]
+    assert np.allclose([d.log_prob for d in shared], [d.log_prob for d in whole], atol=1e-4)
 
 
 def test_packed_and_padded_passes_hold_alike(small_model):
@@ -111,7 +108,7 @@ def test_what_breaks_the_form_has_no_probability(small_model):
 def test_a_held_answer_is_valid(opened, held, fields):
     model, chat = opened
     form = held(fields)
-    answers = sample_long(
+    answers = sample(
         model,
         chat.prompt_ids(NUMBERS.text),
         100,

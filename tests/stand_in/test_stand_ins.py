@@ -13,7 +13,6 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from diffuselm.config.config import PAPER_TASKS
 from diffuselm.model.answers import is_valid
 from diffuselm.model.opening import load_chat_format, load_model
-from diffuselm.sampling.long_sampling import sample_long
 from diffuselm.sampling.tree_sampling import sample
 from diffuselm.stand_in.build import build_stand_in
 from diffuselm.stand_in.collapse import LEAK, collapse
@@ -90,7 +89,7 @@ def test_biographies_of_a_stand_in_are_valid_but_collapsed(folder):
     model = load_model(folder, dtype="float32", device="cpu")
     chat = load_chat_format(folder, model)
     [sketch] = load_task(ROOT / "resources/tasks/biographies.yaml")
-    answers = sample_long(
+    answers = sample(
         model,
         chat.prompt_ids(sketch.text),
         200,

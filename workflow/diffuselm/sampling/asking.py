@@ -14,8 +14,7 @@ from diffuselm.model.opening import OpenModel
 from diffuselm.sampling.answers import Draw
 from diffuselm.sampling.asked_form import asked_form
 from diffuselm.sampling.held_out import text_log_probs
-from diffuselm.sampling.long_sampling import sample_long
-from diffuselm.sampling.tree_sampling import sample
+from diffuselm.sampling.tree_sampling import Sampler, choose_sampler
 from diffuselm.tasks.prompts import task_of
 from diffuselm.tree.form import Form
 from diffuselm.tree.layouts import Layout, choose_layout, score
@@ -38,10 +37,8 @@ class Asking:
     ) -> None:
         self.opened, self.tuning, self.prompts = opened, tuning, prompts
         self.settings, self.seed = settings, seed
-        fits = tokens_that_fit(opened.model, training=False)
-        self.sampling = TokenBudget(settings.token_budget or fits)
         fits = tokens_that_fit(opened.model, training=False, rows=True)
-        self.rows = TokenBudget(settings.token_budget or fits)
+        self.sampling = TokenBudget(settings.token_budget or fits)
         # A packed pass, as in training.
         fits = tokens_that_fit(opened.model, training=True)
         self.scoring = TokenBudget(settings.pass_budget or fits)
@@ -59,7 +56,6 @@ class Asking:
         """Tokens in memory, as they were in the end."""
         return {
             "token_budget": self.sampling.tokens,
-            "row_budget": self.rows.tokens,
             "pass_budget": self.scoring.tokens,
         }
 
@@ -68,30 +64,30 @@ class Asking:
         """What the model takes of all prompts."""
         return choose_layout(self.opened.model, [(p.tokens, p.tree) for p in self.prompts])
 
+    @cached_property
+    def sampler(self) -> Sampler:
+        """What the model takes of the longest prompt and the longest answer."""
+        longest = max((prompt.tokens for prompt in self.sampled), key=len)
+        return choose_sampler(self.opened.model, longest, max(self.settings.max_tokens.values()))
+
     def samples(self, prompt: EncodedPrompt) -> Iterator[dict[str, Any]]:
         """Draw answers to a prompt: rows of `schemas.SAMPLES`."""
         seed = derive(self.seed, "sample", self.opened.name, self.tuning, prompt.id)
-        if prompt.fields > 1:
-            return self._drawn(prompt, sample_long, self.rows, seed=seed)
-        over_tree = self.layout.over_tree
-        return self._drawn(prompt, sample, self.sampling, seed=seed, over_tree=over_tree)
+        return self._drawn(prompt, seed=seed)
 
     def swept(self, prompt: EncodedPrompt, temperature: float) -> Iterator[dict[str, Any]]:
         """Draw answers at a temperature (footnote 6): rows of `schemas.SWEEP`."""
         seed = derive(self.seed, "sweep", self.opened.name, prompt.id, f"{temperature:g}")
-        options = {"seed": seed, "temperature": temperature}
-        for row in self._drawn(prompt, sample_long, self.rows, **options):
+        for row in self._drawn(prompt, seed=seed, temperature=temperature):
             yield {"temperature": temperature, **row}
 
-    def _drawn(
-        self, prompt: EncodedPrompt, sampler: Any, budget: TokenBudget, **options: Any
-    ) -> Iterator[dict[str, Any]]:
+    def _drawn(self, prompt: EncodedPrompt, **options: Any) -> Iterator[dict[str, Any]]:
         model, chat, task = self.opened.model, self.opened.chat, task_of(prompt.id)
         options["end_tokens"] = chat.end_tokens
         options["max_tokens"] = self.settings.max_tokens[task]
         options["form"] = self._form_of(prompt)
-        answers = budget.attempt(
-            lambda tokens: sampler(
+        answers = self.sampling.attempt(
+            lambda tokens: self.sampler(
                 model, prompt.tokens, self.settings.draws[task], token_budget=tokens, **options
             )
         )

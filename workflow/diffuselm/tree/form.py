@@ -4,6 +4,7 @@ A state belongs to a prefix of tokens, so that a walk over a prefix tree carries
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -28,8 +29,13 @@ class Form:
 
         Where the form was left before, in state -1, they stay as they are.
         """
-        allowed = torch.from_numpy((self.step[states] >= 0) | (states < 0)[:, None])
-        return logits.masked_fill(~allowed.to(logits.device), float("-inf"))
+        return logits.masked_fill(self._barred[states].to(logits.device), float("-inf"))
+
+    @cached_property
+    def _barred(self) -> Tensor:
+        """(states + 1, vocabulary): what may not follow; nothing in the last, which is state -1."""
+        free = np.zeros((1, self.step.shape[1]), dtype=bool)
+        return torch.from_numpy(np.concatenate([self.step < 0, free]))
 
     def of_nodes(self, tree: PrefixTree) -> np.ndarray:
         """(n + 1,) state of the root, then of each node of the tree."""

@@ -22,8 +22,6 @@ log = logging.getLogger(__name__)
 class Layout(ABC):
     """How the prompt and a target set's tree are put into one forward pass."""
 
-    over_tree: bool  # whether the model takes a tree mask, in sampling too
-
     def log_probs(
         self,
         model: PreTrainedModel,
@@ -82,8 +80,6 @@ class Packed(Layout):
     those that the plain sequence would give.
     """
 
-    over_tree = True
-
     def _laid_out(
         self, model: PreTrainedModel, prompt: Sequence[int], tree: PrefixTree
     ) -> tuple[np.ndarray, np.ndarray, dict[str, Tensor]]:
@@ -115,8 +111,6 @@ class Padded(Layout):
     For models that cannot take a tree mask, and the reference for the packed pass. Causal models
     never look to the right.
     """
-
-    over_tree = False
 
     def _laid_out(
         self, model: PreTrainedModel, prompt: Sequence[int], tree: PrefixTree

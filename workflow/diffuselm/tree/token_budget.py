@@ -81,7 +81,7 @@ def tokens_that_fit(
 ) -> int:
     """Tokens of one pass that the free memory of the model's devices holds, a power of two.
 
-    With `rows`, positions of answers that grow a token a pass (`sample_long`). Of several devices,
+    With `rows`, positions of answers that grow a token a pass (`sample`). Of several devices,
     the one with the least free memory counts.
     """
     largest = largest or LARGEST[training]

@@ -1,4 +1,4 @@
-"""Sampling of long answers: the very answers of `sample`, over one prompt that all rows share."""
+"""Rows that share one copy of the prompt: the very answers of whole rows."""
 
 import gc
 import weakref
@@ -13,23 +13,23 @@ from test_tree_sampling import END, PROMPT, SMALL, generated, next_log_probs, se
 from transformers import BloomConfig, BloomForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from diffuselm.model.opening import load_chat_format, load_model
-from diffuselm.sampling import long_sampling as module
-from diffuselm.sampling.long_sampling import sample_long
-from diffuselm.sampling.tree_sampling import sample
+from diffuselm.sampling.shared_prompt import SharedPrompt
+from diffuselm.sampling.tree_sampling import choose_sampler, sample, sample_whole
 from diffuselm.tasks.task_files import load_task
+from diffuselm.tree.token_budget import ROW
 
 ROOT = Path(__file__).parents[2]
 LENGTH = 12
 
 
-def draw(model, draws=150, *, by=sample_long, prompt=PROMPT, **changes):
+def draw(model, draws=150, *, by=sample, prompt=PROMPT, **changes):
     settings = {"end_tokens": (END,), "max_tokens": LENGTH, "seed": 1, "token_budget": 4096}
     return by(model, prompt, draws, **settings | changes)
 
 
 def budget_of(rows, max_tokens=LENGTH):
     """The token budget that lets so many rows be read at once."""
-    return len(PROMPT) + rows * max_tokens
+    return len(PROMPT) + rows * max(max_tokens, ROW)
 
 
 def assert_same(ours, theirs):
@@ -54,24 +54,24 @@ def read_rows(model):
 
 @pytest.mark.parametrize("name", ["Llama", "Gemma", "Mistral", "Qwen 2", "Qwen 3", "Phi-3"])
 @pytest.mark.parametrize("heads", [1, 2, 4])
-def test_answers_are_those_of_sample_with_the_same_seed(small_model, name, heads):
+def test_answers_are_those_of_whole_rows_with_the_same_seed(small_model, name, heads):
     """With one head of keys for all, for each two, and for each one of four."""
     model = small_model(name, **SMALL, num_key_value_heads=heads)
     rows = read_rows(model)
     ours = draw(model, token_budget=budget_of(40))
-    assert len(rows) > LENGTH  # not by the whole rows of `sample`
-    assert_same(ours, draw(model, by=sample))
+    assert rows  # that share the prompt
+    assert_same(ours, draw(model, by=sample_whole))
     assert len({answer.tokens for answer in ours}) > 50
 
 
 @pytest.mark.parametrize("name", ["tiny-gemma", "tiny-llama", "tiny-mistral"])
-def test_a_stand_in_s_answers_are_those_of_sample(name):
+def test_a_stand_in_s_answers_are_those_of_whole_rows(name):
     folder = ROOT / "resources/models" / name
     model = load_model(folder, dtype="float32", device="cpu")
     chat = load_chat_format(folder, model)
     [biography] = load_task(ROOT / "resources/tasks/biographies.yaml")
     same = {"prompt": chat.prompt_ids(biography.text), "end_tokens": chat.end_tokens}
-    assert_same(draw(model, 20, **same), draw(model, 20, by=sample, **same))
+    assert_same(draw(model, 20, **same), draw(model, 20, by=sample_whole, **same))
 
 
 @pytest.mark.parametrize("max_tokens", [2, 5, LENGTH])
@@ -79,7 +79,7 @@ def test_a_stand_in_s_answers_are_those_of_sample(name):
 def test_any_token_budget_gives_the_same_answers(small_model, rows, max_tokens):
     """Rows are taken up and dropped at many different lengths."""
     model = small_model("Llama", **SMALL)
-    expected = draw(model, by=sample, max_tokens=max_tokens)
+    expected = draw(model, by=sample_whole, max_tokens=max_tokens)
     budget = budget_of(rows, max_tokens)
     assert_same(draw(model, max_tokens=max_tokens, token_budget=budget), expected)
 
@@ -87,37 +87,38 @@ def test_any_token_budget_gives_the_same_answers(small_model, rows, max_tokens):
 def test_a_budget_below_the_prompt_still_reads_a_row_at_a_time(small_model):
     model = small_model("Llama", **SMALL)
     rows = read_rows(model)
-    assert_same(draw(model, 30, token_budget=1), draw(model, 30, by=sample))
+    assert_same(draw(model, 30, token_budget=1), draw(model, 30, by=sample_whole))
     assert set(rows) == {1}
 
 
 @pytest.mark.parametrize("most", [2, 7, 20])
-def test_rows_keep_to_the_budget_and_none_is_read_for_nothing(small_model, most):
-    """A row whose answer ended takes up the next draw, so that only the last rows ever wait."""
+def test_rows_keep_to_the_budget_and_hardly_any_is_read_twice(small_model, most):
+    """A row whose answers ended takes up a branch that waits, so that only the last rows stop."""
     model = small_model("Llama", **SMALL)
-    rows = read_rows(model)
-    answers = draw(model, 400, token_budget=budget_of(most))
-    steps = sum(len(answer.tokens) - 1 for answer in answers)
-    check, *passes = rows
-    assert check == 1
+    passes = read_rows(model)
+    answers = {each.tokens for each in draw(model, 400, token_budget=budget_of(most))}
+    steps = sum(len(tokens) - 1 for tokens in answers)
+    prefixes = {tokens[:length] for tokens in answers for length in range(1, len(tokens))}
     assert max(passes) <= most
-    assert steps <= sum(passes) <= steps + most * LENGTH / 2
+    assert len(prefixes) <= sum(passes) <= steps
     assert len(passes) < 1.2 * steps / most + LENGTH
 
 
-def test_many_rows_that_ended_are_dropped(small_model):
-    """Where no draw waits, fewer than a quarter of the rows read are of ended answers."""
+def test_where_all_rows_have_room_each_prefix_is_read_once(small_model):
+    """No row is of an answer that has ended: a pass reads the prefixes of one length."""
     model = small_model("Llama", **SMALL)
-    rows = read_rows(model)
-    lengths = np.array([len(answer.tokens) for answer in draw(model, 300, end_tokens=(2, 5, 8))])
-    needed = [int((lengths > step).sum()) for step in range(1, LENGTH)]
-    assert needed[-1] < needed[0] / 4
-    assert all(need <= read < need * 4 / 3 + 1 for need, read in zip(needed, rows[1:], strict=True))
+    passes = read_rows(model)
+    answers = [each.tokens for each in draw(model, 300, token_budget=budget_of(300))]
+    going_on = [
+        {tokens[:length] for tokens in answers if len(tokens) > length}
+        for length in range(1, LENGTH)
+    ]
+    assert passes == [len(prefixes) for prefixes in going_on]
 
 
 @pytest.fixture(scope="module")
 def pair():
-    """4,000 short answers of `sample_long` and of `generate`, from one model with two ends."""
+    """4,000 short answers of `sample` and of `generate`, from one model with two ends."""
     torch.manual_seed(0)
     width = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2}
     heads = {"num_attention_heads": 2, "num_key_value_heads": 1}
@@ -174,14 +175,14 @@ def test_answers_that_all_end_at_their_first_token_are_whole(small_model):
     model = small_model("Llama", **SMALL)
     ends = range(SMALL["vocab_size"])
     answers = draw(model, end_tokens=ends)
-    assert_same(answers, draw(model, by=sample, end_tokens=ends))
+    assert_same(answers, draw(model, by=sample_whole, end_tokens=ends))
     assert all(len(answer.tokens) == 1 and not answer.truncated for answer in answers)
 
 
 def test_answers_of_one_token_are_truncated_where_it_is_no_end(small_model):
     model = small_model("Llama", **SMALL)
     answers = draw(model, max_tokens=1)
-    assert_same(answers, draw(model, by=sample, max_tokens=1))
+    assert_same(answers, draw(model, by=sample_whole, max_tokens=1))
     assert {answer.truncated for answer in answers} == {True, False}
 
 
@@ -205,11 +206,11 @@ def test_at_a_temperature_first_tokens_follow_the_divided_logits(small_model, te
     assert stats.chisquare(observed, 4000 * np.array(wanted)).pvalue > 0.001
 
 
-def test_at_a_temperature_answers_and_log_probabilities_are_those_of_sample(small_model):
+def test_at_a_temperature_answers_and_log_probabilities_are_those_of_whole_rows(small_model):
     """Later tokens too are drawn from the divided logits."""
     model = small_model("Llama", **SMALL)
     hot = draw(model, temperature=3.0, token_budget=budget_of(40))
-    assert_same(hot, draw(model, by=sample, temperature=3.0))
+    assert_same(hot, draw(model, by=sample_whole, temperature=3.0))
     known = {}
     for answer in hot[:40]:
         expected = 0.0
@@ -232,10 +233,7 @@ def test_at_a_temperature_answers_and_log_probabilities_are_those_of_sample(smal
 def test_a_model_that_cannot_share_its_prompt_is_read_by_whole_rows(small_model, name, changes):
     """A state in place of keys; a window shorter than the prompt, and one reached midway."""
     model = small_model(name, **SMALL, **changes)
-    rows = read_rows(model)
-    ours = draw(model, 60, temperature=1.5)
-    assert rows == []
-    assert_same(ours, draw(model, 60, by=sample, temperature=1.5, over_tree=False))
+    assert choose_sampler(model, PROMPT, LENGTH) is sample_whole
 
 
 def test_a_model_that_takes_no_attention_from_outside_is_read_by_whole_rows():
@@ -244,7 +242,7 @@ def test_a_model_that_takes_no_attention_from_outside_is_read_by_whole_rows():
     model = BloomForCausalLM(BloomConfig(hidden_size=32, n_layer=2, n_head=4, **SMALL)).eval()
     for parameter in model.parameters():
         parameter.data.normal_(0, 0.4)
-    assert_same(draw(model, 60), draw(model, 60, by=sample, over_tree=False))
+    assert choose_sampler(model, PROMPT, LENGTH) is sample_whole
 
 
 @pytest.mark.parametrize("cap", [0.5, 50.0])
@@ -252,20 +250,20 @@ def test_a_cap_on_the_scores_is_heeded(small_model, cap):
     """Gemma 2's own, 50, moves these logits by less than a thousandth."""
     model = small_model("Gemma 2", **SMALL, attn_logit_softcapping=cap)
     ours = draw(model, 60, token_budget=budget_of(7))
-    assert_same(ours, draw(model, 60, by=sample, over_tree=False))
+    assert_same(ours, draw(model, 60, by=sample_whole))
 
 
 @pytest.mark.parametrize("usual", ["eager", "sdpa"])
 def test_the_model_s_own_attention_is_put_back(small_model, usual):
     model = small_model("Llama", **SMALL)
     model.set_attn_implementation(usual)
-    expected = draw(model, 50, by=sample)
+    expected = draw(model, 50, by=sample_whole)
     draw(model, 50)
     assert model.config._attn_implementation == usual
-    assert_same(draw(model, 50, by=sample), expected)
+    assert_same(draw(model, 50, by=sample_whole), expected)
 
 
-@pytest.mark.parametrize("number", [3, 6])  # the passes of the check come before the fourth
+@pytest.mark.parametrize("number", [2, 6])
 def test_the_model_s_own_attention_is_put_back_after_an_error(small_model, number):
     model, passes = small_model("Llama", **SMALL), []
 
@@ -280,7 +278,7 @@ def test_the_model_s_own_attention_is_put_back_after_an_error(small_model, numbe
         draw(model)
     hook.remove()
     assert model.config._attn_implementation == usual
-    assert_same(draw(model, 50), draw(model, 50, by=sample))
+    assert_same(draw(model, 50), draw(model, 50, by=sample_whole))
 
 
 def test_a_model_that_fails_the_check_is_sampled_by_whole_rows(small_model, monkeypatch, caplog):
@@ -290,20 +288,20 @@ def test_a_model_that_fails_the_check_is_sampled_by_whole_rows(small_model, monk
     def refuse(*_, **__):
         raise RuntimeError("shape mismatch")
 
-    monkeypatch.setattr(module._SharedPrompt, "__call__", refuse)
-    assert_same(draw(model, 50), draw(model, 50, by=sample))
+    monkeypatch.setattr(SharedPrompt, "__call__", refuse)
+    assert choose_sampler(model, PROMPT, LENGTH) is sample_whole
     assert "does not take a shared prompt" in caplog.text
 
 
 def test_keys_and_values_are_let_go_afterwards(small_model, monkeypatch):
     """They are as large as the token budget allows: on a GPU, most of its memory."""
-    made, init = [], module._SharedPrompt.__init__
+    made, init = [], SharedPrompt.__init__
 
     def noted(self, *args, **settings):
         init(self, *args, **settings)
         made.extend(weakref.ref(tensor) for pair in self.prompt for tensor in pair)
 
-    monkeypatch.setattr(module._SharedPrompt, "__init__", noted)
+    monkeypatch.setattr(SharedPrompt, "__init__", noted)
     draw(small_model("Llama", **SMALL))
     gc.collect()
     assert made
@@ -319,7 +317,7 @@ def test_a_tuned_model_is_sampled_through_its_adapter(small_model):
     config = LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False)
     tuned = get_peft_model(model, config).eval()
     found = draw(tuned)
-    assert_same(found, draw(tuned, by=sample))
+    assert_same(found, draw(tuned, by=sample_whole))
     assert found != base
 
 
