@@ -89,6 +89,6 @@ def _conditions(task: str, model: ModelRecord, numbers: Numbers) -> Iterator[tup
     if model.baseline == "base":
         del usual[RAW]
     yield from usual.items()
-    for tuning in sorted({key.tuning for key in numbers if key.task == task} - {*usual.values()}):
-        if tuning != "natural":
-            yield f"Tuning {tuning}", tuning
+    asked = {key.tuning for key in numbers if (key.model, key.task) == (model.model, task)}
+    for tuning in sorted(asked - {*tunings}):
+        yield f"Tuning {tuning}", tuning

@@ -55,11 +55,11 @@ def _lay_out(frame: pd.DataFrame) -> Table:
 
 
 def _task(row: pd.Series) -> str:
-    plural = "s" if row["prompts"] > 1 else ""
-    asked = f"{row['prompts']} prompt{plural}"
-    return f"{row['task']}\n{asked}" + (
-        "" if pd.isna(row["answers"]) else f", {row['answers']:,} answers{' each' * bool(plural)}"
-    )
+    several = row["prompts"] > 1
+    asked = f"{row['prompts']} prompts" if several else "1 prompt"
+    if pd.notna(row["answers"]):
+        asked += f", {row['answers']:,} answers" + (" each" if several else "")
+    return f"{row['task']}\n{asked}"
 
 
 def _model(rows: pd.DataFrame) -> str:
