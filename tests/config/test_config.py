@@ -353,3 +353,25 @@ def test_one_task_of_ones_own_is_enough(tmp_path):
     dice = tmp_path / "dice.yaml"
     dice.write_text("prompts: {d6: {text: Roll., targets: [1, 2, 3]}}")
     assert list(plan(tasks=[str(dice)]).tuned_on) == ["only-dice"]
+
+
+PAPERS = {*range(1, 9)}
+
+
+def shown(made):
+    """The numbers of the tables and of the figures that a plan shows."""
+    tables, figures = (
+        {n for n in (*PAPERS, "of-tasks") if has(n)} for has in (made.has_table, made.has_figure)
+    )
+    return tables, figures & {*range(1, 7), "of-tasks"}
+
+
+def test_tasks_of_ones_own_alone_show_nothing_of_the_paper_s(tmp_path):
+    dice = tmp_path / "dice.yaml"
+    dice.write_text("prompts: {d6: {text: Roll., targets: [1, 2, 3]}}")
+    paper, own, both = plan(), plan(tasks=[str(dice)]), plan(tasks=[*SIX, str(dice)])
+    assert shown(paper) == (PAPERS, {*range(1, 7)})
+    assert shown(own) == ({"of-tasks"}, {"of-tasks"})
+    assert shown(both) == ({4, 5, 6, "of-tasks"}, {1, 2, 3, 6, "of-tasks"})
+    assert (paper.of_the_paper, own.of_the_paper, both.of_the_paper) == (True, False, True)
+    assert shown(plan(tasks=[BIOGRAPHIES])) == (PAPERS, {3, 4, 5, 6})

@@ -537,7 +537,7 @@ def rendered(tmp_path: Path, models: list[ModelRecord], rows: list[dict]) -> str
     return (tmp_path / "results" / "scorecard.md").read_text(encoding="utf-8")
 
 
-def test_the_scorecard_counts_verdicts_then_lists_every_claim(tmp_path):
+def test_the_scorecard_counts_verdicts_then_lists_what_was_measured(tmp_path):
     rows = [row("base", "numbers/1-10", "top_share", 0.7, model="tiny-gemma", half=0.05)]
     text = rendered(tmp_path, [GEMMA], rows)
     assert text.index("Stand-ins are tiny") < text.index("| holds | 1 |") < text.index("| claim |")
@@ -553,6 +553,20 @@ def test_the_scorecard_counts_verdicts_then_lists_every_claim(tmp_path):
     assert "Stand-ins" not in rendered(tmp_path, [OWN], [])
 
 
+def test_claims_that_nobody_measured_are_one_line_with_the_tasks_they_need(tmp_path):
+    rows = [row("base", "numbers/1-10", "top_share", 0.7, model="tiny-gemma", half=0.05)]
+    text = rendered(tmp_path, [GEMMA], rows)
+    claims = text[text.index("| claim |") :].split("\n\n")[0]
+    assert "**holds**" in claims
+    assert NOT_MEASURED not in claims
+    [line] = [line for line in text.splitlines() if line.startswith("Not measured: ")]
+    scores = pq.read_table(tmp_path / "results" / "scorecard.parquet").to_pandas()
+    lacking = int((scores["verdict"] == NOT_MEASURED).sum())
+    assert line.startswith(f"Not measured: {lacking} claims, which need biographies, countries, ")
+    assert "numbers" not in line  # its commonest was measured
+    assert f"| not measured | {lacking} |" in text
+
+
 def test_cells_say_what_stands_for_the_base_and_a_line_below_explains_it(tmp_path):
     rows = [row("form", "numbers/1-10", "top_share", 0.3)]
     text = rendered(tmp_path, [FORM], rows)
@@ -564,8 +578,8 @@ def test_cells_say_what_stands_for_the_base_and_a_line_below_explains_it(tmp_pat
 
 def test_every_line_has_as_many_cells_whatever_a_model_is_called(tmp_path):
     hostile = ModelRecord(model="a|b\n| **x** \\| <i> `c", stand_in=False, paper_model=None)
-    text = rendered(tmp_path, [hostile], [])
+    text = rendered(tmp_path, [hostile, GEMMA], [row("base", "numbers/1-10", "top_share", 0.7)])
     lines = [line for line in text.splitlines() if line.startswith("|")][7:]
-    assert len(lines) == len(CLAIMS) + 2
+    assert len(lines) > 10
     assert len({len(re.findall(r"(?<!\\)(?:\\\\)*\|", line)) for line in lines}) == 1
     assert "<i>" not in text.replace("\\<i", "")

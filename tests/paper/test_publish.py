@@ -88,6 +88,19 @@ def test_what_exists_is_published_without_sub_folders(results, tmp_path):
     assert (out / "figure-1.png").read_bytes() == b"\x89PNG 1"
 
 
+def test_a_run_of_ones_own_tasks_has_its_table_and_figure_published(tmp_path):
+    put(tmp_path / "results/tables/table-of-tasks.md", "**Table of tasks.**\n")
+    put(tmp_path / "results/figures/figure-of-tasks.png", b"\x89PNG")
+    publish(results=tmp_path / "results", out=tmp_path / "docs")
+    assert {path.name for path in (tmp_path / "docs").iterdir()} == {
+        *("README.md", "table-of-tasks.md", "figure-of-tasks.png")
+    }
+    text = (tmp_path / "docs/README.md").read_text()
+    assert "(table-of-tasks.md)" in text
+    assert "(figure-of-tasks.png)" in text
+    assert "scorecard" not in text
+
+
 def test_no_link_is_broken(results, tmp_path):
     publish(results=results, out=tmp_path / "docs")
     assert (tmp_path / "docs/scorecard.md").read_text() == (
@@ -130,7 +143,7 @@ def test_without_a_scorecard_or_beyond_the_size_nothing_is_written(results, tmp_
     with pytest.raises(InputError, match=r"results: 3\.0 MiB to publish; expected at most 3"):
         publish(results=results, out=tmp_path / "docs")
     (results / "scorecard.md").unlink()
-    with pytest.raises(InputError, match=r"scorecard\.md: no such file; expected the results"):
+    with pytest.raises(InputError, match=r"neither scorecard\.md nor .*; expected the results"):
         publish(results=results, out=tmp_path / "docs")
     assert not (tmp_path / "docs").exists()
 

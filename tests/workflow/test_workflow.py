@@ -282,6 +282,23 @@ def test_ones_own_task_is_tuned_and_measured(finished, tmp_path):
     }
     assert kl["only-dice"] < 0.5 * kl["base"]
     assert "dice" in (folder / "results/tables/table-6.md").read_text()
+    assert "dice" in (folder / "results/tables/table-of-tasks.md").read_text()
+    assert (folder / "results/figures/figure-of-tasks.png").stat().st_size
+
+
+def test_a_config_of_ones_own_tasks_plans_its_table_and_figure_and_none_of_the_papers(finished):
+    (finished / "dice.yaml").write_text(yaml.safe_dump(DICE))
+    own = {"models": SMALL["models"], "tasks": ["dice.yaml"]}
+    for target in ([], ["tables"], ["figures"], ["render"]):
+        jobs = planned(finished, "-F", *target, config=own)
+        rendered = {job for job in jobs if job.startswith(("scorecard", "table", "figure"))}
+        rendered -= {"tables", "figures"}
+        assert rendered == {
+            *(["tables_of_tasks"] if target != ["figures"] else []),
+            *(["figure_of_tasks"] if target != ["tables"] else []),
+        }
+    assert jobs["report_pages"] == 1
+    assert planned(finished, "-F", config=own)["tune"] == 1
 
 
 def test_mt_bench_is_answered_judged_and_shown_and_paid_for_once(finished, tmp_path):

@@ -49,6 +49,8 @@ COMMANDS = {
         for kind in ("figure", "tables")
         for file in sorted(Path(__file__).parent.glob(f"paper/{kind}_[0-9]*.py"))
     },
+    "tables-of-tasks": "paper.tables_of_tasks:tables_of_tasks",
+    "figure-of-tasks": "paper.figure_of_tasks:figure_of_tasks",
     "report-pages": "paper.report_pages:report_pages",
     "publish": "paper.publish:publish",
     "schema": "config.config:print_schema",

@@ -18,7 +18,7 @@ from diffuselm.errors import InputError
 from diffuselm.plan.fingerprint import fingerprint
 from diffuselm.plan import jobs
 from diffuselm.plan.options import options
-from diffuselm.plan.plan import make_plan
+from diffuselm.plan.plan import OF_TASKS, make_plan
 from diffuselm.plan.results_lock import hold
 from diffuselm.plan.running_jobs import RunningJobs, tell
 from diffuselm.tasks.task_files import task_inputs
@@ -98,11 +98,14 @@ def report_jobs():
 
 def say_where_to_look():
     """At the end, where the whole is done."""
-    if Path("results/scorecard.md").exists():
+    first, then = "results/scorecard.md", ", results/tables and results/figures"
+    if not PLAN.of_the_paper:
+        first, then = f"results/tables/table-{OF_TASKS}.md", " and results/figures"
+    if Path(first).exists():
         given = shlex.join(map(os.path.relpath, workflow.overwrite_configfiles))
         with_config = f" --configfile {given}" if given else ""
         logger.info(
-            "Look at results/scorecard.md, results/tables and results/figures; all on one page: "
+            f"Look at {first}{then}; all on one page: "
             f"snakemake{with_config} --report report.html"
         )
 

@@ -30,18 +30,24 @@ FIGURES = {
     4: MEASURED,
     5: WRITTEN,
     6: MEASURED,
+    OF_TASKS: MEASURED | {"targets": jobs.target_files(PLAN.own_tasks)},
 }
 # Likewise each group of tables.
 TABLES = {
     (1, 2, 3): WRITTEN | {"published": PUBLISHED, "targets": "results/targets/biographies.parquet"},
     (4, 5, 6): MEASURED | {"published": PUBLISHED, "names": rules.names.output.run},
     (7, 8): MEASURED | WRITTEN | {"published": PUBLISHED},
+    (OF_TASKS,): FIGURES[OF_TASKS],
 }
 SHOWN_FIGURES = [n for n in FIGURES if PLAN.has_figure(n)]
-SHOWN_TABLES = [group for group in TABLES if 4 in group or "biographies" in PLAN.prompts]
-PAGED = ["scorecard", *(f"table-{n}" for group in SHOWN_TABLES for n in group)]
+SHOWN_TABLES = [group for group in TABLES if PLAN.has_table(group[0])]
+SCORECARD = ["results/scorecard.md"] if PLAN.of_the_paper else []
+PAGED = [
+    *(["scorecard"] if SCORECARD else []),
+    *(f"table-{n}" for group in SHOWN_TABLES for n in group),
+]
 
-# The part of the paper that each result is from.
+# The part of the paper that each result is from, if it is.
 SECTIONS = {
     "scorecard": "1 Scorecard",
     **dict.fromkeys(["figure-1", "figure-2", "table-4"], "2 Random numbers and names (section 4)"),
@@ -51,12 +57,13 @@ SECTIONS = {
     **dict.fromkeys(["figure-4", "figure-5"], "4 Biographies (section 6)"),
     **{f"table-{n}": "4 Biographies (section 6)" for n in (1, 2, 3, 7, 8)},
     "figure-6": "5 General capabilities (appendix B.5)",
+    **dict.fromkeys([f"figure-{OF_TASKS}", f"table-{OF_TASKS}"], "Your own tasks"),
 }
 
 
 rule render:
     input:
-        "results/scorecard.md",
+        SCORECARD,
         expand("results/report/{page}.html", page=PAGED),
         expand("results/figures/figure-{n}.png", n=SHOWN_FIGURES),
 
@@ -98,7 +105,7 @@ for group in SHOWN_TABLES:
 
     rule:
         name:
-            f"tables_{numbers}"
+            f"tables_{numbers}".replace("-", "_")
         input:
             **TABLES[group],
         output:
@@ -123,7 +130,7 @@ for number in SHOWN_FIGURES:
 
     rule:
         name:
-            f"figure_{number}"
+            f"figure_{number}".replace("-", "_")
         input:
             **FIGURES[number],
         output:
@@ -147,7 +154,7 @@ for number in SHOWN_FIGURES:
 
 rule report_pages:
     input:
-        "results/scorecard.md",
+        SCORECARD,
         rules.tables.input,
     output:
         [in_report(f"results/report/{page}.html") for page in PAGED],

@@ -158,7 +158,7 @@ def say_not_run(panel: Axes) -> None:
     panel.text(0.5, 0.5, "not run", transform=panel.transAxes, ha="center", va="center")
 
 
-def write_figure(out: Path, number: int, figure: Figure, data: pd.DataFrame) -> None:
+def write_figure(out: Path, number: int | str, figure: Figure, data: pd.DataFrame) -> None:
     """Write `out`/figure-N.png (300 dpi), .pdf and .csv, each whole; same data, same bytes."""
     stem = Path(out) / f"figure-{number}"
     FigureCanvasAgg(figure)

@@ -1,4 +1,5 @@
-"""Results to keep in a repository: scorecard, tables 4 to 8, figures 1 to 4, and what made them."""
+"""Results to keep in a repository: scorecard, tables 4 to 8, figures 1 to 4, those of one's own
+tasks, and what made them."""
 
 import os
 import re
@@ -14,10 +15,12 @@ from diffuselm.files.whole import written_whole
 from diffuselm.paper.job_times import read_job_times, seconds_on, waits_for
 from diffuselm.paper.templating import filled
 
+FIRST = ("scorecard.md", "tables/table-of-tasks.md")  # one of them is in every run
 FILES = (
-    "scorecard.md",
+    *FIRST,
     *(f"tables/table-{number}.md" for number in range(4, 9)),
     *(f"figures/figure-{number}.png" for number in range(1, 5)),
+    "figures/figure-of-tasks.png",
 )
 LARGEST = 3 * 2**20  # bytes, of all files
 CORES = (2, 8)
@@ -29,11 +32,13 @@ def publish(*, results: Path, out: Path) -> None:
     """Write those of FILES that `results` has, without sub-folders, and README.md into `out`.
 
     What is left of earlier ones goes. Raises InputError, and then writes nothing, where there is
-    no scorecard or all are larger than LARGEST.
+    none of FIRST or all are larger than LARGEST.
     """
     there = [name for name in FILES if (results / name).is_file()]
-    if FILES[0] not in there:
-        raise InputError(f"{results / FILES[0]}: no such file; expected the results of a run")
+    if not set(FIRST) & set(there):
+        raise InputError(
+            f"{results}: found neither {' nor '.join(FIRST)}; expected the results of a run"
+        )
     made = {Path(name).name: _content(results, name, there) for name in there}
     made["README.md"] = _readme(results, made).encode()
     size = sum(map(len, made.values()))

@@ -10,7 +10,7 @@ import pyarrow as pa
 from diffuselm.files.json_files import read_json
 from diffuselm.files.tables import write_table
 from diffuselm.files.whole import written_whole
-from diffuselm.paper.claims import load_claims
+from diffuselm.paper.claims import Claim, load_claims
 from diffuselm.paper.comparison import Models, load_models, read_metrics
 from diffuselm.paper.published import load_published
 from diffuselm.paper.table_files import escape_markdown, markdown_rows
@@ -21,6 +21,7 @@ from diffuselm.paper.verdicts import (
     HELD,
     HOLDS,
     MARKS,
+    NOT_MEASURED,
     VERDICTS,
     Verdict,
     evaluate,
@@ -72,7 +73,10 @@ def as_frame(verdicts: Sequence[Verdict]) -> pd.DataFrame:
 
 
 def markdown(verdicts: Sequence[Verdict], models: Models) -> str:
-    """The scorecard in GitHub's Markdown; `verdicts` are those of `evaluate` for these models."""
+    """The scorecard in GitHub's Markdown; `verdicts` are those of `evaluate` for these models.
+
+    Claims that no model was measured for are told in one line, with the tasks that they need.
+    """
     labels = [escape_markdown(model.label) for model in models]
     heads = ["claim", "where", "published", *labels, "shown in"]
     judged = [(found.model, found.verdict) for found in verdicts]
@@ -80,11 +84,17 @@ def markdown(verdicts: Sequence[Verdict], models: Models) -> str:
         [verdict, *(str(judged.count((model, verdict))) for model in models)]
         for verdict in VERDICTS
     ]
+    starts = range(0, len(verdicts), len(models) or 1)
+    of_claims = [verdicts[i : i + len(models)] for i in starts]
+    shown = [each for each in of_claims if any(found.verdict != NOT_MEASURED for found in each)]
+    lacking = [each[0].claim for each in of_claims if each not in shown]
     return filled(
         "scorecard.md.jinja",
         stand_ins=any(model.stand_in for model in models),
         counts=markdown_rows(["claims", *labels], counts),
-        verdicts=markdown_rows(heads, list(_rows(verdicts, models))),
+        verdicts=markdown_rows(heads, list(_rows(shown))),
+        lacking=len(lacking),
+        lacked=_lacked(lacking, verdicts),
         marks=MARKS,
         notes={note for found in verdicts for note in found.notes},
         form_taught=FORM_TAUGHT,
@@ -93,10 +103,17 @@ def markdown(verdicts: Sequence[Verdict], models: Models) -> str:
     )
 
 
-def _rows(verdicts: Sequence[Verdict], models: Models) -> Iterator[list[str]]:
+def _lacked(lacking: Sequence[Claim], verdicts: Sequence[Verdict]) -> list[str]:
+    """The tasks that `lacking` claims are about, and none that was measured."""
+    measured = {cell.task for found in verdicts if found.ours for cell in found.claim.all_cells()}
+    needed = {cell.task for claim in lacking for cell in claim.all_cells()}
+    return sorted(needed - measured - {""})
+
+
+def _rows(of_claims: Sequence[Sequence[Verdict]]) -> Iterator[list[str]]:
     """A row for each claim, with a cell for each model."""
-    for i in range(0, len(verdicts), max(len(models), 1)):
-        claim, of_claim = verdicts[i].claim, verdicts[i : i + len(models)]
+    for of_claim in of_claims:
+        claim = of_claim[0].claim
         texts = map(escape_markdown, (claim.statement, claim.where, claim.published))
         link = f"[{escape_markdown(claim.link)}]({claim.link})"
         yield [*texts, *map(_cell, of_claim), link]

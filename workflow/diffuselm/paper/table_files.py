@@ -28,10 +28,11 @@ class Table:
 
     The first `stub` columns of `cells` say what a row is of. Each cell is text, a line of it where
     a line break stands. Where `better` is given (True for cells whose first line is bold), the
-    cells are `number_text`s, else any text. `notes` stand below.
+    cells are `number_text`s, else any text. `notes` stand below. What is no table of the paper's
+    has a name in place of its number.
     """
 
-    number: int
+    number: int | str
     title: str
     stub: int
     cells: pd.DataFrame
@@ -80,7 +81,8 @@ def markdown(table: Table) -> str:
         plain, better = table.cells[numbers], table.better[numbers]
         bold = plain.replace(r"^[^\n]+", r"**\g<0>**", regex=True)
         rows[numbers] = plain.mask(better, bold).replace("\n", " ", regex=True)
-    above = f"**Table {table.number}.** {escape_markdown(table.title)}"
+    number = str(table.number).replace("-", " ")
+    above = f"**Table {number}.** {escape_markdown(table.title)}"
     below = "\n".join(f"- {escape_markdown(note)}" for note in table.notes)
     parts = (above, markdown_rows(heads, rows.to_numpy().tolist()), below)
     return "\n\n".join(filter(None, parts)) + "\n"

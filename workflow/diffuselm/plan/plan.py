@@ -23,6 +23,7 @@ RANGES_TOKENS = 12  # of an answer: six digits at most, braces and end, with roo
 RANGES_FILE = Path("results/tasks/ranges.yaml")  # made from the config
 TAKEN = ("ranges", "knowledge", "form", "text", "adapter", "mt-bench")  # as tasks in metrics
 SECTION_4 = ("names/english", "numbers/1-10")  # its prompts: of figure 1, swept over temperatures
+OF_TASKS = "of-tasks"  # in place of a number: the table and the figure of tasks not the paper's
 
 
 @dataclass(frozen=True)
@@ -196,11 +197,29 @@ class Plan:
             for tuning in self.tunings(model)
         )
 
-    def has_figure(self, number: int) -> bool:
+    @property
+    def own_tasks(self) -> list[str]:
+        """The tasks that are not the paper's."""
+        return [task for task in self.prompts if task not in (*PAPER_TASKS, BIOGRAPHIES)]
+
+    @property
+    def of_the_paper(self) -> bool:
+        """Whether some task is the paper's: else it has no table, figure or claim to show."""
+        return len(self.own_tasks) < len(self.prompts)
+
+    def has_figure(self, number: int | str) -> bool:
         """Whether the config has the prompts that a figure shows."""
         there = {1: {*SECTION_4} <= self._asked, 2: "ranges" in self.task_files}
         there |= dict.fromkeys((4, 5), BIOGRAPHIES in self.prompts)
-        return there.get(number, True)
+        if number == OF_TASKS:
+            return bool(self.own_tasks)
+        return self.of_the_paper and there.get(number, True)
+
+    def has_table(self, number: int | str) -> bool:
+        """Whether the config has the tasks that a table shows."""
+        if number == OF_TASKS:
+            return bool(self.own_tasks)
+        return BIOGRAPHIES in self.prompts or (self.of_the_paper and number in (4, 5, 6))
 
 
 def make_plan(config: Config, origin: str) -> Plan:
