@@ -93,7 +93,8 @@ class SharedPrompt:
         if least < longest:
             at = torch.arange(len(key), device=key.device), slice(None), lengths
         keys[at], values[at] = key[:, :, 0], value[:, :, 0]
-        asked = (query[:, :, 0] * scaling).unflatten(1, (key.shape[1], -1))  # (rows, heads, group, d)
+        asked = query[:, :, 0] * scaling
+        asked = asked.unflatten(1, (key.shape[1], -1))  # (rows, heads, group, d)
         of_prompt = _by_head(asked, prompt_keys.transpose(1, 2))
         scores = torch.cat([of_prompt, asked @ keys.transpose(2, 3)], dim=3)
         if softcap is not None:
