@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import math
 import re
 import shlex
 import shutil
@@ -315,6 +316,17 @@ def another_shape(folder):
     save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
 
 
+def scaled(name, key, factor):
+    """Multiply a tensor of the weights."""
+
+    def edit(folder):
+        weights = load_file(folder / name)
+        weights[key] *= factor
+        save_file(weights, folder / name, metadata={"format": "pt"})
+
+    return edit
+
+
 @pytest.fixture
 def folder(tmp_path):
     return shutil.copytree(MODELS / "tiny-llama", tmp_path / "model")
@@ -372,6 +384,8 @@ OPENED = {
     "a pointer for weights": (with_files(model__safetensors=LFS), "model: ", "too large"),
     "no such tensor": (without(WEIGHTS, NORM), "model: ", f"the weights lack {NORM} (of 1)"),
     "another shape": (another_shape, "model: ", f"{NORM} is [5]"),
+    "no number": (scaled(WEIGHTS, NORM, math.nan), "model: ", f"{NORM} is not finite"),
+    "infinite": (scaled(WEIGHTS, NORM, math.inf), "model: ", f"{NORM} is not finite"),
     "code of its own": (with_code, "model: ", "contains custom code"),
     "architecture": (json_edit("config.json", model_type="own"), "model: ", "type `own`"),
     "activation": (json_edit("config.json", hidden_act="own"), "model: ", "'own'"),
@@ -412,6 +426,16 @@ def test_a_model_that_cannot_be_opened_is_refused(case, folder, tmp_path, refuse
     damage(folder)
     refused(names, found, *sweep)
     assert not (folder / "ran").exists()
+
+
+def test_a_model_too_large_for_its_dtype_is_refused_and_another_dtype_advised(
+    folder, tmp_path, refused, sweep, diffuselm
+):
+    scaled(WEIGHTS, NORM, 1e4)(folder)
+    write_record(tmp_path / "record.json", folder, dtype="float16")
+    refused("model: ", "logits are not finite in float16", *sweep)
+    write_record(tmp_path / "record.json", folder, dtype="bfloat16")
+    assert diffuselm(*sweep)[0] == 0
 
 
 @pytest.mark.parametrize(
@@ -478,6 +502,7 @@ ADAPTERS = {
     "weights cut short": (foreign(cut(ADAPTER)), "adapter: ", "header"),
     "no such tensor": (foreign(without(ADAPTER, TENSOR)), "adapter: ", "missing adapter keys"),
     "another rank": (foreign(json_edit(CONFIG, r=8)), "adapter: ", "size mismatch for "),
+    "no number": (foreign(scaled(ADAPTER, TENSOR, math.nan)), "adapter: ", "lora_A.weight is not"),
 }
 
 

@@ -27,7 +27,7 @@ from diffuselm.files.devices import pick_devices
 from diffuselm.files.json_files import read_json
 from diffuselm.model.adapters import check_base, load_adapter
 from diffuselm.model.chat import ChatFormat
-from diffuselm.model.folders import check_tokenizer_config
+from diffuselm.model.folders import check_finite, check_tokenizer_config
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +85,21 @@ def open_model(record_path: Path, adapter: Path | None = None) -> OpenModel:
     loading = {key: settings[key] for key in LOADING}
     model = load_model(folder, device=devices[0], spread_over=devices, **loading)
     chat = load_chat_format(folder, model, **{key: settings[key] for key in ASKING})
-    return OpenModel(record, model if adapter is None else load_adapter(model, adapter), chat)
+    answering = model if adapter is None else load_adapter(model, adapter)
+    _check_logits(answering, chat, adapter or folder)
+    return OpenModel(record, answering, chat)
+
+
+def _check_logits(model: PreTrainedModel, chat: ChatFormat, folder: Path) -> None:
+    """Raise InputError where a model of finite weights gives no probabilities, by a short pass."""
+    read = torch.tensor([chat.prompt_ids("Name a color.")], device=model.device)
+    with torch.no_grad():
+        log_probs = model(input_ids=read, use_cache=False).logits.float().log_softmax(-1)
+    if log_probs.isnan().any():
+        dtype = str(model.dtype).removeprefix("torch.")
+        raise InputError(
+            f"{folder}: logits are not finite in {dtype}; expected finite ones: try another dtype"
+        )
 
 
 def load_model(
@@ -131,6 +145,7 @@ def load_model(
     finally:
         set_verbosity(usual)
     _check_weights(folder, found, type(model).__name__)
+    check_finite(folder, model.named_parameters())
     return model.eval()
 
 
