@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
-from diffuselm.config.base import Settings
+from diffuselm.config.base import MOST, Settings
 from diffuselm.errors import InputError, quoted
 
 # The Snakefile imports this module in every cluster job: nothing heavy here.
@@ -19,7 +19,7 @@ SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 BIOGRAPHIES = "biographies"  # the task of section 6
 FIELDS = 6  # braced lines of a biography,
 TUNED_FIELDS = 4  # of which the first ones are tuned on (section 6.1)
-Count = Annotated[int, Field(ge=1, strict=True)]
+Count = Annotated[int, Field(ge=1, le=MOST, strict=True)]
 
 
 @dataclass(frozen=True)
