@@ -197,6 +197,13 @@ def test_digits_that_yaml_reads_as_another_number_are_refused(written, found, tm
     check_keys(config)
 
 
+def test_a_config_that_holds_half_a_pair_of_escapes_is_refused(tmp_path):
+    config = tmp_path / "c.yaml"
+    config.write_text(r'tunings: {mine: ["\ud83d"]}', "utf-8")
+    with pytest.raises(InputError, match=r"line 1: '\\ud83d' holds half a pair of escapes"):
+        check_keys(config)
+
+
 def test_the_paper_has_sixteen_tunings_of_26_prompts_and_one_of_biographies():
     tuned_on = plan().tuned_on
     tasks = ("names", "countries", "fruits", "dates", "numbers", "occupations")

@@ -11,7 +11,19 @@ from diffuselm.errors import InputError, quoted
 
 
 class _DistinctLoader(yaml.SafeLoader):
-    """Safe YAML without repeated keys, of which the last would win silently."""
+    """Safe YAML without repeated keys, of which the last would win silently, and of text alone."""
+
+    def construct_scalar(self, node: yaml.ScalarNode) -> str:
+        text = super().construct_scalar(node)
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise yaml.constructor.ConstructorError(
+                problem=f"{quoted(text)} holds half a pair of escapes; expected both, or the "
+                "character itself",
+                problem_mark=node.start_mark,
+            ) from error
+        return text
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         seen = set()
