@@ -34,6 +34,7 @@ MODELS = ROOT / "resources/models"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 GOOD = f"models: {{m: {{path: {MODELS}/tiny-llama}}}}\nknowledge: null\nheld_out_text: null\n"
 WEIGHTS, ADAPTER = "model.safetensors", "adapter_model.safetensors"
+SHARD, INDEX = "model-00001-of-00002.safetensors", "model.safetensors.index.json"
 NORM = "model.norm.weight"
 
 
@@ -327,6 +328,27 @@ def scaled(name, key, factor):
     return edit
 
 
+def renamed(name, other):
+    return lambda folder: (folder / name).rename(folder / other)
+
+
+def in_shards(*names):
+    """An index that names these shards, of which the first is there."""
+
+    def edit(folder):
+        (folder / WEIGHTS).rename(folder / SHARD)
+        index = {"weight_map": {name: name for name in names}} if names else {}
+        (folder / INDEX).write_text(json.dumps(index), "utf-8")
+
+    return edit
+
+
+def in_whole_numbers(folder):
+    weights = load_file(folder / WEIGHTS)
+    weights[NORM] = weights[NORM].char()
+    save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
+
+
 @pytest.fixture
 def folder(tmp_path):
     return shutil.copytree(MODELS / "tiny-llama", tmp_path / "model")
@@ -344,6 +366,27 @@ FOLDERS = {
     "no tokenizer_config": (gone("tokenizer_config.json"), "model: ", "no tokenizer_config.json"),
     "no chat template": (gone("chat_template.jinja"), "model: ", "no chat template"),
     "no end token": (with_files(generation_config__json="{}"), "model/gen", "no eos_token_id"),
+    "end token": (json_edit("generation_config.json", eos_token_id=9999), "generation_", "9999"),
+    "weights cut short": (cut(WEIGHTS), f"{WEIGHTS}: ", "invalid header length"),
+    "no index": (renamed(WEIGHTS, SHARD), "model: ", "no model.safetensors or model.safetensors.i"),
+    "no shard": (in_shards(SHARD, "lost.safetensors"), "model: ", "no lost.safetensors"),
+    "index of nothing": (in_shards(), f"{INDEX}: ", "no weight_map"),
+    "whole numbers for weights": (in_whole_numbers, f"{WEIGHTS}: ", f"{NORM} is I8"),
+    "no library of its quantisation": (
+        json_edit("config.json", quantization_config={"quant_method": "awq", "bits": 4}),
+        "config.json: quantization_config: ",
+        "gptqmodel",
+    ),
+    "no such quantisation": (
+        json_edit("config.json", quantization_config={"quant_method": "own"}),
+        "config.json: quantization_config: ",
+        "got own",
+    ),
+    "tokenizer cut short": (cut("tokenizer.json"), "model: ", "no usable tokenizer"),
+    "template that refuses": (template("{{ raise_exception('No\nway') }}"), "model: ", "(No way)"),
+    "template cut short": (template("{% for m in messages %}"), "model: ", "end of template"),
+    "template that leaves out": (template("{{ messages[0].content }}"), "model: ", "not write the"),
+    "template joined": (with_token("[/INST]{"), "model: ", "leading_space to true"),
 }
 
 
@@ -362,6 +405,9 @@ def test_a_bad_model_folder_is_refused(case, folder, tmp_path, refused):
         ("--template-args", "mood=calm", "--template-args: ", "'mood=calm'"),
         ("--template-args", '{"mood": [1]}', "--template-args.mood: ", "[1]"),
         ("--dtype", "int8", "--dtype: ", "'int8'"),
+        ("--longest", '{"Cleopatra": 4}', "tiny-llama: ", "'Cleopatra' has "),
+        ("--end-tokens", "<eot>", "tiny-llama: end_tokens: ", "no token '<eot>'"),
+        ("--template-args", '{"mod": "calm"}', "template_args: mod", "nowhere in the chat templ"),
         ("--made", "no.json", "no.json: ", "no such file"),
         ("--made", "empty.json", "empty.json: ", "no path of a model"),
     ],
@@ -436,20 +482,6 @@ def test_a_model_too_large_for_its_dtype_is_refused_and_another_dtype_advised(
     refused("model: ", "logits are not finite in float16", *sweep)
     write_record(tmp_path / "record.json", folder, dtype="bfloat16")
     assert diffuselm(*sweep)[0] == 0
-
-
-@pytest.mark.parametrize(
-    ("settings", "found"),
-    [
-        ({"template_args": {"mod": "calm"}}, "template_args: mod is nowhere"),
-        ({"end_tokens": ["<eot>"]}, "end_tokens: the tokenizer has no token '<eot>'"),
-    ],
-)
-def test_settings_that_do_not_fit_their_model_are_refused(
-    settings, found, folder, tmp_path, refused, sweep
-):
-    write_record(tmp_path / "record.json", folder, **settings)
-    refused("model: ", found, *sweep)
 
 
 @pytest.mark.parametrize(
@@ -655,6 +687,8 @@ FILES = [
     ("targets", "out/../", None, "Is a directory"),
     ("task", "coins.yaml", TASK % "[No]", "line 1: YAML reads 'No' as bool"),
     ("task", "coins.yaml", "prompts: [", "line 1: "),
+    ("task", "coins.yaml", TASK % r'["\ud83d"]', r"line 1: '\ud83d' holds half a pair"),
+    ("task", "coin.json", json.dumps({**PROMPT, "request": "\ud83d"}), "surrogates not allowed"),
     ("task", "coin.json", json.dumps({**PROMPT, "targets": ["Heads"]}), "targets.0: 'Heads'"),
     ("task", "coin.json", json.dumps({**PROMPT, "eos": 1}), "eos: found 1;"),
     ("task", "coin.json", b'{"request": "Zo\xeb"}', "not readable as UTF-8 text"),

@@ -17,6 +17,7 @@ from diffuselm.config.strict_files import check_keys
 from diffuselm.errors import InputError
 from diffuselm.plan.fingerprint import fingerprint
 from diffuselm.plan import jobs
+from diffuselm.plan.lengths import check_lengths, may_not_fit
 from diffuselm.plan.options import options
 from diffuselm.plan.plan import make_plan
 from diffuselm.plan.results_lock import hold
@@ -28,6 +29,8 @@ try:
     for file in workflow.overwrite_configfiles or ["config.yaml"]:
         check_keys(Path(file))
     PLAN = make_plan(read_config(config, ORIGIN), ORIGIN)
+    if workflow.is_main_process:
+        check_lengths(PLAN, ORIGIN)
 except InputError as error:
     sys.exit(f"error: {' '.join(str(error).splitlines())}")
 CONFIG = PLAN.config
@@ -140,8 +143,9 @@ def model_threads(wildcards):
     return 1 if model["gpus"] and "gpu" in workflow.global_resources else model["threads"]
 
 
-# These two take `input` so that Snakemake does not compare them: no result depends on the seconds,
-# and a GPU's not on threads; the last bits of a CPU's do, so they stay where cores are fewer.
+# These take `input` so that Snakemake does not compare them: no result depends on the seconds or on
+# what is checked, and a GPU's not on threads; the last bits of a CPU's do, so they stay where cores
+# are fewer.
 
 
 def torch_threads(wildcards, input):
@@ -150,6 +154,10 @@ def torch_threads(wildcards, input):
 
 def checkpoint_seconds(wildcards, input):
     return CONFIG.tune.checkpoint_seconds
+
+
+def long_targets(wildcards, input):
+    return options(longest=may_not_fit(PLAN))
 
 
 def task_files(wildcards):
