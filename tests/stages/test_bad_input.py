@@ -231,19 +231,47 @@ DRY_RUNS = {
 }
 
 
+def dry_run(folder, *words):
+    """From a folder that is not the workflow's."""
+    words = [sys.executable, "-m", "snakemake", "-n", "-s", ROOT / "Snakefile", *words]
+    return subprocess.run(words, cwd=folder, capture_output=True, text=True)
+
+
 @pytest.mark.parametrize("case", DRY_RUNS)
 def test_a_dry_run_ends_in_one_line_and_leaves_nothing(case, tmp_path):
     config, files, names, found = DRY_RUNS[case]
     put(tmp_path, {**files, "bad.yaml": config})
-    words = ["-n", "-s", ROOT / "Snakefile", "--configfile", "bad.yaml"]
-    done = subprocess.run(
-        [sys.executable, "-m", "snakemake", *words], cwd=tmp_path, capture_output=True, text=True
-    )
+    assert_one_line(dry_run(tmp_path, "--configfile", "bad.yaml"), names, found)
+    assert not (tmp_path / "results").exists()
+
+
+DEFAULT_CONFIGS = {
+    "none": (None, "no such file"),
+    "in another encoding": (GOOD.encode("utf-16"), "not readable as UTF-8 text"),
+    "no YAML": ("seed: [1", "line 1: "),
+}
+
+
+@pytest.mark.parametrize("case", DEFAULT_CONFIGS)
+def test_a_default_config_that_cannot_be_read_is_one_line(case, tmp_path):
+    content, found = DEFAULT_CONFIGS[case]
+    put(tmp_path, {} if content is None else {"config.yaml": content})
+    assert_one_line(dry_run(tmp_path), "config.yaml: ", found)
+
+
+def test_the_workflow_runs_from_any_folder_where_the_config_s_own_files_are(tmp_path):
+    numbers, form = (ROOT / f"resources/tasks/{task}.yaml" for task in ("numbers", "form"))
+    put(tmp_path, {"own.yaml": GOOD + f"tasks: [{numbers}]\nform: {form}"})
+    done = dry_run(tmp_path, "--configfile", "own.yaml")
+    assert done.returncode == 0, done.stderr
+    assert "rule scorecard:" in done.stdout
+
+
+def assert_one_line(done, names, found):
     [line] = [said for said in done.stderr.splitlines() if not said.startswith("Using workflow")]
     assert done.returncode == 1
     assert line.startswith("error: ")
     assert_refused(line, names, found)
-    assert not (tmp_path / "results").exists()
 
 
 def put(folder, files):

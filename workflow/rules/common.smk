@@ -4,10 +4,11 @@ import os
 import re
 import shlex
 import sys
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 WORKFLOW = Path(workflow.basedir) / "workflow"
+RESOURCES = os.path.relpath(WORKFLOW.parent / "resources")  # of the workflow, not of a config
 if str(WORKFLOW) not in sys.path:
     sys.path.insert(0, str(WORKFLOW))
 
@@ -24,15 +25,35 @@ from diffuselm.plan.results_lock import hold
 from diffuselm.plan.running_jobs import RunningJobs, tell
 from diffuselm.tasks.task_files import task_inputs
 
-ORIGIN = ", ".join(map(os.path.relpath, workflow.overwrite_configfiles)) or "config.yaml"
-try:
-    for file in workflow.overwrite_configfiles or ["config.yaml"]:
+# A config file given on the command line stands alone: merging it with the default would keep
+# the default's models.
+DEFAULT_CONFIG = "config.yaml"
+ORIGIN = ", ".join(map(os.path.relpath, workflow.overwrite_configfiles)) or DEFAULT_CONFIG
+
+
+@contextmanager
+def in_one_line():
+    """End with one line that says what is wrong with the input."""
+    try:
+        yield
+    except InputError as error:
+        sys.exit(f"error: {' '.join(str(error).splitlines())}")
+
+
+with in_one_line():
+    for file in workflow.overwrite_configfiles or [DEFAULT_CONFIG]:
         check_keys(Path(file))
+
+
+if not workflow.overwrite_configfiles:
+
+    configfile: DEFAULT_CONFIG
+
+
+with in_one_line():
     PLAN = make_plan(read_config(config, ORIGIN), ORIGIN)
     if workflow.is_main_process:
         check_lengths(PLAN, ORIGIN)
-except InputError as error:
-    sys.exit(f"error: {' '.join(str(error).splitlines())}")
 CONFIG = PLAN.config
 MODELS = {model: jobs.of_model(PLAN, model) for model in CONFIG.models}
 RUNS = {
@@ -79,10 +100,8 @@ def hold_results():
     That one outlives a killed Snakemake, and nobody but the user can take it away.
     """
     global RESULTS_LOCK
-    try:
+    with in_one_line():
         RESULTS_LOCK = hold(Path("results"))
-    except InputError as error:
-        sys.exit(f"error: {error}")
 
 
 def report_jobs():
