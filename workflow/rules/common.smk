@@ -19,6 +19,7 @@ from diffuselm.errors import InputError
 from diffuselm.plan.fingerprint import fingerprint
 from diffuselm.plan import jobs
 from diffuselm.plan.lengths import check_lengths, may_not_fit
+from diffuselm.plan.lost_files import warning_of_lost_targets
 from diffuselm.plan.options import options
 from diffuselm.plan.plan import make_plan
 from diffuselm.plan.results_lock import hold
@@ -54,6 +55,8 @@ with in_one_line():
     PLAN = make_plan(read_config(config, ORIGIN), ORIGIN)
     if workflow.is_main_process:
         check_lengths(PLAN, ORIGIN)
+        if warning := warning_of_lost_targets(PLAN):
+            logger.warning(warning)
 CONFIG = PLAN.config
 MODELS = {model: jobs.of_model(PLAN, model) for model in CONFIG.models}
 RUNS = {
