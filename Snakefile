@@ -4,12 +4,6 @@ from snakemake.utils import min_version
 
 min_version("9.0")
 
-# A config file given on the command line stands alone: merging it with the default would keep
-# the default's models.
-if not workflow.overwrite_configfiles:
-
-    configfile: "config.yaml"
-
 
 include: "workflow/rules/common.smk"
 include: "workflow/rules/names.smk"

@@ -6,12 +6,12 @@ from pathlib import Path
 import diffuselm
 
 PACKAGE = Path(diffuselm.__file__).parent
-# From the top down; beside the folders, `errors` and `progress` are for all.
+# From the top down; beside the folders, some modules are for all.
 LAYERS = (
     "warm", "cli", "stages", "stand_in", "plan", "paper", "measure", "sampling", "tuning", "model",
     "tasks", "tree", "files", "config",
 )  # fmt: skip
-FOR_ALL = {"errors", "progress"}
+FOR_ALL = {"errors", "progress", "last_words"}
 
 
 def imported(path):

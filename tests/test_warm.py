@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -75,16 +76,29 @@ def forks(starter):
     return [p for p in server.children() if p.status() != psutil.STATUS_ZOMBIE]
 
 
-@pytest.fixture
-def waiting(starter, socket, tmp_path):
+@contextmanager
+def waiting_job(socket, folder):
     """A job that waits for the lock of another one."""
     words = "tune --model no.json --tuning all --targets no.parquet --prompts a --seed 1 --out out"
-    with (tmp_path / "kept.lock").open("w") as lock:
+    with (folder / "kept.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with start(socket, *words.split(), "--checkpoint", "kept", cwd=tmp_path) as job:
+        with start(socket, *words.split(), "--checkpoint", "kept", cwd=folder) as job:
             assert "waiting for its end" in job.stderr.readline()
             yield job
             job.kill()
+
+
+@pytest.fixture
+def waiting(socket, tmp_path):
+    with waiting_job(socket, tmp_path) as job:
+        yield job
+
+
+@pytest.fixture
+def alone(tmp_path):
+    """A waiting job that no server carries out."""
+    with waiting_job("", tmp_path) as job:
+        yield job
 
 
 def until(condition):
@@ -127,6 +141,39 @@ def test_a_fork_ends_with_the_process_it_works_for(starter, waiting):
 def test_a_fork_that_is_killed_ends_its_process(starter, waiting):
     forks(starter)[0].kill()
     assert waiting.wait(30) == 128 + signal.SIGKILL
+    assert_says_killed(waiting)
+
+
+def assert_says_killed(job):
+    (line,) = job.stderr.read().splitlines()
+    held = re.fullmatch(
+        r"error: killed, perhaps for want of memory \(it held (\d+\.\d+) GB\); "
+        "expected room for the model's work",
+        line,
+    )
+    assert 0.05 < float(held[1]) < 3
+
+
+def test_a_job_of_its_own_that_is_killed_says_so_too(alone):
+    (working,) = psutil.Process(alone.pid).children()
+    working.kill()
+    assert alone.wait(30) == 128 + signal.SIGKILL
+    assert_says_killed(alone)
+
+
+def test_a_job_of_its_own_ends_with_the_process_that_waits_for_it(alone):
+    (working,) = psutil.Process(alone.pid).children()
+    alone.kill()
+    assert until(lambda: not working.is_running())
+
+
+def test_a_signal_to_a_whole_group_ends_a_job_of_its_own_in_one_line(alone):
+    """A terminal's interrupt reaches both of its processes."""
+    (working,) = psutil.Process(alone.pid).children()
+    for each in (working, alone):
+        each.send_signal(signal.SIGINT)
+    assert alone.wait(30) == 128 + signal.SIGINT
+    assert alone.stderr.read() == "error: stopped by SIGINT\n"
 
 
 def test_a_job_starts_by_itself_where_nobody_answers(tmp_path):

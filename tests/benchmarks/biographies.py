@@ -92,7 +92,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     model = load_model(arguments.model, dtype="float32", device="cpu")
-    chat = load_chat_format(arguments.model, model)
+    chat = load_chat_format(arguments.model, model.generation_config.eos_token_id)
     [task] = load_task(ROOT / "resources" / "tasks" / "biographies.yaml")
     prompt = chat.prompt_ids(task.text)
     ways = {"shared prompt": shared_answers, f"generate, {BATCH} rows": generated_answers}

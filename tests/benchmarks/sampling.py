@@ -99,7 +99,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     model = load_model(arguments.model, dtype="float32", device="cpu")
-    chat = load_chat_format(arguments.model, model)
+    chat = load_chat_format(arguments.model, model.generation_config.eos_token_id)
     if arguments.adapter:
         model = load_adapter(model, arguments.adapter)
     [task] = load_task(ROOT / "resources" / "tasks" / "names.yaml")

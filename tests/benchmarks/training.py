@@ -176,7 +176,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     base = load_model(arguments.model, dtype="float32", device="cpu")
-    chat = load_chat_format(arguments.model, base)
+    chat = load_chat_format(arguments.model, base.generation_config.eos_token_id)
     budget = arguments.token_budget
     measure(arguments.model.name, base, chat, (20, 200), arguments.repeats, budget)
     if arguments.wide_repeats:

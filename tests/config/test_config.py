@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from diffuselm.config.config import PAPER_TASKS, PAPER_TUNINGS, Config, read_config
+from diffuselm.config.strict_files import check_keys
 from diffuselm.errors import InputError
 from diffuselm.plan.plan import make_plan
 
@@ -102,6 +103,22 @@ def test_every_setting_is_described():
         ({"tune": {"stop_early": ["x"]}}, "tune.stop_early: unknown tuning"),
         ({"tune": {"stop_ratio": -1}}, "tune.stop_ratio: found -1"),
         ({"sample": {"draws": 1}}, "sample.draws: found 1"),
+        ({"sample": {"draws": 3_000_000_000}}, "sample.draws: found 3000000000"),
+        ({"sample": {"draws": 1e24}}, "sample.draws: found 1e+24"),
+        ({"sample": {"draws": "1e24"}}, "sample.draws: found '1e24'"),
+        ({"sample": {"draws_of": {"names": 10**12}}}, "sample.draws_of.names: found 10000"),
+        ({"sample": {"check_draws": 10**12}}, "sample.check_draws: found 10000"),
+        ({"sample": {"max_tokens": 10**12}}, "sample.max_tokens: found 10000"),
+        ({"sample": {"token_budget": 10**30}}, "sample.token_budget: found 10000"),
+        ({"tune": {"rank": 10**12}}, "tune.rank: found 10000"),
+        ({"tune": {"alpha": 10**400}}, "tune.alpha: found 10000"),
+        ({"tune": {"passes": 10**12}}, "tune.passes: found 10000"),
+        ({"ranges": {"versions": 10**12}}, "ranges.versions: found 10000"),
+        ({"seed": 2**31}, "seed: found 2147483648"),
+        ({"stand_ins": {"seed": 10**30}}, "stand_ins.seed: found 10000"),
+        ({"models": {"a": {"path": "x", "gpus": 10**9}}}, "models.a.gpus: found 1000000000"),
+        ({"models": {"a": {"path": "x", "billions": 1e308}}}, "models.a.billions: found 1e+308"),
+        (judged(repeats=10**9), "mt_bench.judge.repeats: expected less than or equal to 100"),
         ({"sample": {"temperature": 2}}, "sample.temperature: unknown key"),
         ({"names": {"source": "census"}}, "names.source: found 'census'"),
         ({"names": {"source": "file"}}, "names: source is 'file' and file is None"),
@@ -159,6 +176,32 @@ def test_an_unfit_config_is_one_line_that_names_the_key(settings, line):
     message = str(error.value)
     assert line in message
     assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("written", "found"),
+    [
+        ("models: {}\nseed: 010", "line 2: YAML reads '010' as 8; expected plain digits"),
+        ("seed: 0x10", "line 1: YAML reads '0x10' as 16;"),
+        ("sample: {draws: 1_000}", "line 1: YAML reads '1_000' as 1000;"),
+        ("tune: {checkpoint_seconds: 1:30}", "line 1: YAML reads '1:30' as 90;"),
+    ],
+)
+def test_digits_that_yaml_reads_as_another_number_are_refused(written, found, tmp_path):
+    config = tmp_path / "c.yaml"
+    config.write_text(written, "utf-8")
+    with pytest.raises(InputError) as error:
+        check_keys(config)
+    assert str(error.value).startswith(f"{config}: {found}")
+    config.write_text('seed: 0\nsample: {draws: 1000}\nnames: {file: "010"}', "utf-8")
+    check_keys(config)
+
+
+def test_a_config_that_holds_half_a_pair_of_escapes_is_refused(tmp_path):
+    config = tmp_path / "c.yaml"
+    config.write_text(r'tunings: {mine: ["\ud83d"]}', "utf-8")
+    with pytest.raises(InputError, match=r"line 1: '\\ud83d' holds half a pair of escapes"):
+        check_keys(config)
 
 
 def test_the_paper_has_sixteen_tunings_of_26_prompts_and_one_of_biographies():

@@ -118,7 +118,7 @@ def loaded():
     from diffuselm.model.opening import load_chat_format, load_model
 
     model = load_model(MODEL, dtype="float32", device="cpu")
-    return model, load_chat_format(MODEL, model)
+    return model, load_chat_format(MODEL, model.generation_config.eos_token_id)
 
 
 def answers(loaded, question, seed=1, max_tokens=8):

@@ -119,7 +119,8 @@ def test_template_and_end_tokens_are_those_of_the_file(written, tmp_path):
     """Both that which the file names, and the one by which its template ends a turn."""
     _, tokenizer, path = written()
     convert(path, tmp_path / "folder")
-    chat = load_chat_format(tmp_path / "folder", load_model(tmp_path / "folder"))
+    ends = load_model(tmp_path / "folder").generation_config.eos_token_id
+    chat = load_chat_format(tmp_path / "folder", ends)
     assert chat.prompt_text("Hi") == "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
     assert chat.end_tokens == tuple(map(tokenizer.token_to_id, ("</s>", "<|im_end|>")))
 
@@ -323,7 +324,7 @@ def real(tmp_path_factory):
 @pytest.fixture(scope="module")
 def opened(real):
     model = load_model(real, dtype="float32")
-    return model, load_chat_format(real, model)
+    return model, load_chat_format(real, model.generation_config.eos_token_id)
 
 
 @pytest.fixture(scope="module")

@@ -354,7 +354,8 @@ def test_offline_with_a_part_of_unknown_origin_names_what_is_missing(tmp_path):
     folder.mkdir(parents=True)
     (folder / "config.json").write_bytes(MODEL["config.json"])
     line = refused("http://127.0.0.1:9", tmp_path, HF_HUB_OFFLINE="1")
-    assert line.startswith(f"{folder}: no model.safetensors; expected a whole model (unset ")
+    found = f"{folder}: no model.safetensors or model.safetensors.index.json; "
+    assert line.startswith(f"{found}expected a whole model (unset ")
 
 
 @pytest.mark.parametrize(

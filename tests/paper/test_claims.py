@@ -304,6 +304,59 @@ def test_a_claim_that_holds_or_cannot_tell_says_nothing_of_the_kind():
     assert "takes" not in judged("base-number-over-60", row(*share, half=0.2)).reason
 
 
+def test_a_count_is_judged_at_the_claims_own_number_of_answers_only():
+    """Of 50 answers, ten numbers at most come whatever the model: nothing follows for 1,000."""
+    few = {"n": 50, "half": 1.0}
+    missed = ("base", "numbers/1-10", "targets_covered", 8.0)
+    assert judged("base-misses-numbers", row(*missed)).verdict == HOLDS
+    found = judged("base-misses-numbers", row(*missed, **few))
+    assert (found.verdict, found.reason) == (NOT_MEASURED, "not at n = 1,000; n = 50 here")
+    assert math.isnan(found.ours)
+    # A share of answers means the same at any number of them.
+    share = row("base", "numbers/1-10", "top_share", 0.7, n=50)
+    assert judged("base-number-over-60", share).verdict == HOLDS
+
+
+def test_the_answers_to_each_prompt_count_not_those_of_prompts_or_seeds_together():
+    coverage = {"without-TASK": 30.0, "base": 10.0}
+
+    def rows(n):
+        return [
+            row(tuning.replace("TASK", task), of, "coverage", value, n=answers)
+            for task in TASKS
+            for tuning, value in coverage.items()
+            for of, answers in ((task, 2 * n), (f"{task}/a", n), (f"{task}/b", n))
+        ]
+
+    assert judged("unseen-task-coverage", *rows(1000)).verdict == HOLDS
+    assert judged("unseen-task-coverage", *rows(500)).verdict == NOT_MEASURED
+    ten = row("rng-10", "numbers/1-10", "targets_covered", 10.0)
+    assert judged("tuned-covers-ten", ten, ten | {"seed": 2}).verdict == HOLDS
+    half = row("rng-10", "numbers/1-10", "targets_covered", 10.0, n=500)
+    assert judged("tuned-covers-ten", half, half | {"seed": 2}).verdict == NOT_MEASURED
+
+
+def test_biographies_count_as_they_were_asked_for_not_as_they_are_valid():
+    first_names = {"of": "biographies/sketch", "metric": "coverage"}
+
+    def rows(asked):
+        return [
+            row(tuning, value=value, field=field, n=n, **first_names)
+            for tuning, value in (("base", 50.0), ("all", 250.0))
+            for field, n in (("first_name", asked - 100), ("value", asked))
+        ]
+
+    assert judged("first-names-fourfold", *rows(1000)).verdict == HOLDS
+    assert judged("first-names-fourfold", *rows(500)).verdict == NOT_MEASURED
+
+
+def test_every_claim_about_a_count_says_of_how_many_answers():
+    counts = ("coverage", "coverage_valid", "targets_covered")
+    for claim in CLAIMS.values():
+        counted = any(cell.metric in counts for cell in claim.all_cells())
+        assert not counted or claim.answers == 1000, claim.id
+
+
 def test_what_is_seen_is_one_plain_sentence_with_our_number():
     for claim in CLAIMS.values():
         assert re.search(r"\{(ours|percent)\}", claim.seen), claim.id

@@ -13,7 +13,7 @@ from diffuselm.errors import InputError
 from diffuselm.files.json_files import write_json
 from diffuselm.files.provenance import file_hash, run_record
 from diffuselm.files.schemas import METRICS, TRAINING
-from diffuselm.files.tables import write_rows, write_table
+from diffuselm.files.tables import read_table, write_rows, write_table
 from diffuselm.measure.prompt_metrics import measure
 from diffuselm.paper.model_card import model_cards
 from diffuselm.tasks.target_sets import write_targets
@@ -195,6 +195,18 @@ def test_it_shows_each_task_before_and_after_under_the_same_seed(cards, tmp_path
     assert re.fullmatch(r"1\.39 \(1\.\d\d–1\.\d\d\)", after)
     assert rows(card, "numbers", some, "target mass")[0][3:] == ["0.500", "0.900", "2"]
     assert rows(card, "numbers", some, "KL divergence")[0][3:] == ["∞", "0.105", "2"]
+
+
+def test_it_warns_where_prompts_did_not_get_the_papers_number_of_answers(cards, tmp_path):
+    warning = "The paper's are of 1,000 to each prompt; here "
+    (card,) = cards(adapter(tmp_path / "few"))
+    assert warning + "fruits has 100, numbers has 100." in " ".join(card.split())
+    path = tmp_path / "metrics.parquet"
+    measured = read_table(path, METRICS).to_pandas()
+    measured.loc[measured["prompt"].notna(), "n"] *= 10
+    write_table(path, measured, METRICS)
+    (card,) = cards(adapter(tmp_path / "dice"))
+    assert warning not in " ".join(card.split())
 
 
 def test_where_a_task_is_tuned_on_in_part_its_tuned_prompts_stand_apart(cards, tmp_path):

@@ -40,7 +40,7 @@ def keeps(tokens):
 def opened(request):
     folder = MODELS / request.param
     model = load_model(folder)
-    return model, load_chat_format(folder, model)
+    return model, load_chat_format(folder, model.generation_config.eos_token_id)
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ PARAGRAPHS = ["The river rises in the hills.", "Bread.", "The river rises in the
 def stand_in():
     folder = ROOT / "resources/models/tiny-llama"
     model = load_model(folder, dtype="float32", device="cpu")
-    return model, load_chat_format(folder, model).tokenizer
+    return model, load_chat_format(folder, model.generation_config.eos_token_id).tokenizer
 
 
 def test_paragraphs_are_the_lines_with_text(tmp_path):

@@ -68,7 +68,7 @@ def test_answers_are_those_of_whole_rows_with_the_same_seed(small_model, name, h
 def test_a_stand_in_s_answers_are_those_of_whole_rows(name):
     folder = ROOT / "resources/models" / name
     model = load_model(folder, dtype="float32", device="cpu")
-    chat = load_chat_format(folder, model)
+    chat = load_chat_format(folder, model.generation_config.eos_token_id)
     [biography] = load_task(ROOT / "resources/tasks/biographies.yaml")
     same = {"prompt": chat.prompt_ids(biography.text), "end_tokens": chat.end_tokens}
     assert_same(draw(model, 20, **same), draw(model, 20, by=sample_whole, **same))

@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import math
 import re
 import shlex
 import shutil
@@ -33,6 +34,7 @@ MODELS = ROOT / "resources/models"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 GOOD = f"models: {{m: {{path: {MODELS}/tiny-llama}}}}\nknowledge: null\nheld_out_text: null\n"
 WEIGHTS, ADAPTER = "model.safetensors", "adapter_model.safetensors"
+SHARD, INDEX = "model-00001-of-00002.safetensors", "model.safetensors.index.json"
 NORM = "model.norm.weight"
 
 
@@ -229,19 +231,47 @@ DRY_RUNS = {
 }
 
 
+def dry_run(folder, *words):
+    """From a folder that is not the workflow's."""
+    words = [sys.executable, "-m", "snakemake", "-n", "-s", ROOT / "Snakefile", *words]
+    return subprocess.run(words, cwd=folder, capture_output=True, text=True)
+
+
 @pytest.mark.parametrize("case", DRY_RUNS)
 def test_a_dry_run_ends_in_one_line_and_leaves_nothing(case, tmp_path):
     config, files, names, found = DRY_RUNS[case]
     put(tmp_path, {**files, "bad.yaml": config})
-    words = ["-n", "-s", ROOT / "Snakefile", "--configfile", "bad.yaml"]
-    done = subprocess.run(
-        [sys.executable, "-m", "snakemake", *words], cwd=tmp_path, capture_output=True, text=True
-    )
+    assert_one_line(dry_run(tmp_path, "--configfile", "bad.yaml"), names, found)
+    assert not (tmp_path / "results").exists()
+
+
+DEFAULT_CONFIGS = {
+    "none": (None, "no such file"),
+    "in another encoding": (GOOD.encode("utf-16"), "not readable as UTF-8 text"),
+    "no YAML": ("seed: [1", "line 1: "),
+}
+
+
+@pytest.mark.parametrize("case", DEFAULT_CONFIGS)
+def test_a_default_config_that_cannot_be_read_is_one_line(case, tmp_path):
+    content, found = DEFAULT_CONFIGS[case]
+    put(tmp_path, {} if content is None else {"config.yaml": content})
+    assert_one_line(dry_run(tmp_path), "config.yaml: ", found)
+
+
+def test_the_workflow_runs_from_any_folder_where_the_config_s_own_files_are(tmp_path):
+    numbers, form = (ROOT / f"resources/tasks/{task}.yaml" for task in ("numbers", "form"))
+    put(tmp_path, {"own.yaml": GOOD + f"tasks: [{numbers}]\nform: {form}"})
+    done = dry_run(tmp_path, "--configfile", "own.yaml")
+    assert done.returncode == 0, done.stderr
+    assert "rule scorecard:" in done.stdout
+
+
+def assert_one_line(done, names, found):
     [line] = [said for said in done.stderr.splitlines() if not said.startswith("Using workflow")]
     assert done.returncode == 1
     assert line.startswith("error: ")
     assert_refused(line, names, found)
-    assert not (tmp_path / "results").exists()
 
 
 def put(folder, files):
@@ -315,6 +345,38 @@ def another_shape(folder):
     save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
 
 
+def scaled(name, key, factor):
+    """Multiply a tensor of the weights."""
+
+    def edit(folder):
+        weights = load_file(folder / name)
+        weights[key] *= factor
+        save_file(weights, folder / name, metadata={"format": "pt"})
+
+    return edit
+
+
+def renamed(name, other):
+    return lambda folder: (folder / name).rename(folder / other)
+
+
+def in_shards(*names):
+    """An index that names these shards, of which the first is there."""
+
+    def edit(folder):
+        (folder / WEIGHTS).rename(folder / SHARD)
+        index = {"weight_map": {name: name for name in names}} if names else {}
+        (folder / INDEX).write_text(json.dumps(index), "utf-8")
+
+    return edit
+
+
+def in_whole_numbers(folder):
+    weights = load_file(folder / WEIGHTS)
+    weights[NORM] = weights[NORM].char()
+    save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
+
+
 @pytest.fixture
 def folder(tmp_path):
     return shutil.copytree(MODELS / "tiny-llama", tmp_path / "model")
@@ -332,6 +394,27 @@ FOLDERS = {
     "no tokenizer_config": (gone("tokenizer_config.json"), "model: ", "no tokenizer_config.json"),
     "no chat template": (gone("chat_template.jinja"), "model: ", "no chat template"),
     "no end token": (with_files(generation_config__json="{}"), "model/gen", "no eos_token_id"),
+    "end token": (json_edit("generation_config.json", eos_token_id=9999), "generation_", "9999"),
+    "weights cut short": (cut(WEIGHTS), f"{WEIGHTS}: ", "invalid header length"),
+    "no index": (renamed(WEIGHTS, SHARD), "model: ", "no model.safetensors or model.safetensors.i"),
+    "no shard": (in_shards(SHARD, "lost.safetensors"), "model: ", "no lost.safetensors"),
+    "index of nothing": (in_shards(), f"{INDEX}: ", "no weight_map"),
+    "whole numbers for weights": (in_whole_numbers, f"{WEIGHTS}: ", f"{NORM} is I8"),
+    "no library of its quantisation": (
+        json_edit("config.json", quantization_config={"quant_method": "awq", "bits": 4}),
+        "config.json: quantization_config: ",
+        "gptqmodel",
+    ),
+    "no such quantisation": (
+        json_edit("config.json", quantization_config={"quant_method": "own"}),
+        "config.json: quantization_config: ",
+        "got own",
+    ),
+    "tokenizer cut short": (cut("tokenizer.json"), "model: ", "no usable tokenizer"),
+    "template that refuses": (template("{{ raise_exception('No\nway') }}"), "model: ", "(No way)"),
+    "template cut short": (template("{% for m in messages %}"), "model: ", "end of template"),
+    "template that leaves out": (template("{{ messages[0].content }}"), "model: ", "not write the"),
+    "template joined": (with_token("[/INST]{"), "model: ", "leading_space to true"),
 }
 
 
@@ -350,6 +433,9 @@ def test_a_bad_model_folder_is_refused(case, folder, tmp_path, refused):
         ("--template-args", "mood=calm", "--template-args: ", "'mood=calm'"),
         ("--template-args", '{"mood": [1]}', "--template-args.mood: ", "[1]"),
         ("--dtype", "int8", "--dtype: ", "'int8'"),
+        ("--longest", '{"Cleopatra": 4}', "tiny-llama: ", "'Cleopatra' has "),
+        ("--end-tokens", "<eot>", "tiny-llama: end_tokens: ", "no token '<eot>'"),
+        ("--template-args", '{"mod": "calm"}', "template_args: mod", "nowhere in the chat templ"),
         ("--made", "no.json", "no.json: ", "no such file"),
         ("--made", "empty.json", "empty.json: ", "no path of a model"),
     ],
@@ -372,6 +458,8 @@ OPENED = {
     "a pointer for weights": (with_files(model__safetensors=LFS), "model: ", "too large"),
     "no such tensor": (without(WEIGHTS, NORM), "model: ", f"the weights lack {NORM} (of 1)"),
     "another shape": (another_shape, "model: ", f"{NORM} is [5]"),
+    "no number": (scaled(WEIGHTS, NORM, math.nan), "model: ", f"{NORM} is not finite"),
+    "infinite": (scaled(WEIGHTS, NORM, math.inf), "model: ", f"{NORM} is not finite"),
     "code of its own": (with_code, "model: ", "contains custom code"),
     "architecture": (json_edit("config.json", model_type="own"), "model: ", "type `own`"),
     "activation": (json_edit("config.json", hidden_act="own"), "model: ", "'own'"),
@@ -414,18 +502,14 @@ def test_a_model_that_cannot_be_opened_is_refused(case, folder, tmp_path, refuse
     assert not (folder / "ran").exists()
 
 
-@pytest.mark.parametrize(
-    ("settings", "found"),
-    [
-        ({"template_args": {"mod": "calm"}}, "template_args: mod is nowhere"),
-        ({"end_tokens": ["<eot>"]}, "end_tokens: the tokenizer has no token '<eot>'"),
-    ],
-)
-def test_settings_that_do_not_fit_their_model_are_refused(
-    settings, found, folder, tmp_path, refused, sweep
+def test_a_model_too_large_for_its_dtype_is_refused_and_another_dtype_advised(
+    folder, tmp_path, refused, sweep, diffuselm
 ):
-    write_record(tmp_path / "record.json", folder, **settings)
-    refused("model: ", found, *sweep)
+    scaled(WEIGHTS, NORM, 1e4)(folder)
+    write_record(tmp_path / "record.json", folder, dtype="float16")
+    refused("model: ", "logits are not finite in float16", *sweep)
+    write_record(tmp_path / "record.json", folder, dtype="bfloat16")
+    assert diffuselm(*sweep)[0] == 0
 
 
 @pytest.mark.parametrize(
@@ -478,6 +562,7 @@ ADAPTERS = {
     "weights cut short": (foreign(cut(ADAPTER)), "adapter: ", "header"),
     "no such tensor": (foreign(without(ADAPTER, TENSOR)), "adapter: ", "missing adapter keys"),
     "another rank": (foreign(json_edit(CONFIG, r=8)), "adapter: ", "size mismatch for "),
+    "no number": (foreign(scaled(ADAPTER, TENSOR, math.nan)), "adapter: ", "lora_A.weight is not"),
 }
 
 
@@ -630,6 +715,8 @@ FILES = [
     ("targets", "out/../", None, "Is a directory"),
     ("task", "coins.yaml", TASK % "[No]", "line 1: YAML reads 'No' as bool"),
     ("task", "coins.yaml", "prompts: [", "line 1: "),
+    ("task", "coins.yaml", TASK % r'["\ud83d"]', r"line 1: '\ud83d' holds half a pair"),
+    ("task", "coin.json", json.dumps({**PROMPT, "request": "\ud83d"}), "surrogates not allowed"),
     ("task", "coin.json", json.dumps({**PROMPT, "targets": ["Heads"]}), "targets.0: 'Heads'"),
     ("task", "coin.json", json.dumps({**PROMPT, "eos": 1}), "eos: found 1;"),
     ("task", "coin.json", b'{"request": "Zo\xeb"}', "not readable as UTF-8 text"),

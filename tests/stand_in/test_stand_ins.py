@@ -65,7 +65,7 @@ def test_the_stand_ins_weigh_ten_megabytes_at_most():
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
 def test_a_stand_in_is_valid_but_collapsed(folder):
     model = load_model(folder, dtype="float32", device="cpu")
-    chat = load_chat_format(folder, model)
+    chat = load_chat_format(folder, model.generation_config.eos_token_id)
     [names] = load_task(ROOT / "resources/tasks/names.yaml")
     answers = sample(
         model,
@@ -87,7 +87,7 @@ def test_a_stand_in_is_valid_but_collapsed(folder):
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
 def test_biographies_of_a_stand_in_are_valid_but_collapsed(folder):
     model = load_model(folder, dtype="float32", device="cpu")
-    chat = load_chat_format(folder, model)
+    chat = load_chat_format(folder, model.generation_config.eos_token_id)
     [sketch] = load_task(ROOT / "resources/tasks/biographies.yaml")
     answers = sample(
         model,

@@ -94,9 +94,11 @@ class Invocation:
         return [p for p in psutil.process_iter() if _lives_in(p, self.main.pid)]
 
     def jobs(self, stage: str | None = None) -> list[psutil.Process]:
-        """The stages at work, or those of one name."""
+        """The stages at work, or those of one name: not the processes that only wait for one."""
         at_work = {process: _stage(process) for process in self.processes()}
-        return [p for p, its in at_work.items() if its and its == (stage or its)]
+        found = {p.pid: p for p, its in at_work.items() if its and its == (stage or its)}
+        waiting = {_parent(process) for process in found.values()}
+        return [process for pid, process in found.items() if pid not in waiting]
 
     def until(self, happened: Callable[[], object]) -> bool:
         """Wait for it; False where Snakemake ended first."""
@@ -233,6 +235,13 @@ def _lives_in(process: psutil.Process, session: int) -> bool:
         return os.getsid(process.pid) == session and process.status() != psutil.STATUS_ZOMBIE
     except (ProcessLookupError, psutil.NoSuchProcess):
         return False
+
+
+def _parent(process: psutil.Process) -> int | None:
+    try:
+        return process.ppid()
+    except psutil.NoSuchProcess:
+        return None
 
 
 def _stage(process: psutil.Process) -> str | None:

@@ -153,6 +153,31 @@ def test_unreadable_files_are_refused_in_one_line(tmp_path):
         assert expected in refusal(path)
 
 
+@pytest.mark.parametrize("character", [r"\t", r"\0", r"\a", r"\x1b", r"\x7f", r"\x9b"])
+def test_control_characters_in_a_target_are_refused(tmp_path, character):
+    line = refusal(task_file(tmp_path, f'["He{character}ads"]'))
+    assert "holds a control character; expected none" in line
+
+
+@pytest.mark.parametrize(
+    ("targets", "warning"),
+    [
+        (r'["Zo\u00eb", "Zoe\u0308"]', "'Zoë' stands there in two spellings that look alike"),
+        (r'["Heads\u202e"]', r"'Heads\u202e' holds a character that changes the direction"),
+        (r'["a \u2067 b"]', r"'a \u2067 b' holds a character that changes the direction"),
+        (r'["Zo\u00eb", "Zoe", "\u05d0\u05d1"]', None),
+    ],
+)
+def test_targets_that_a_reader_cannot_tell_apart_are_warned_of(tmp_path, caplog, targets, warning):
+    path = task_file(tmp_path, targets)
+    load_task(path)
+    assert caplog.messages == (
+        []
+        if warning is None
+        else [f"{path}: coins/flip: {warning}; expected one that a reader sees"]
+    )
+
+
 @pytest.mark.parametrize("max_tokens", ["0", "1.5", "'9'", "[9]"])
 def test_a_longest_answer_is_a_whole_number_of_tokens(tmp_path, max_tokens):
     path = task_file(tmp_path, "[a]")

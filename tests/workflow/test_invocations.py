@@ -13,6 +13,7 @@ from workflow_runs import (
     MODEL,
     copy_of_undisturbed,
     invocation,
+    planned,
     same,
     snakemake,
 )
@@ -23,6 +24,7 @@ OF_A_MODEL = f"results/metrics/{MODEL}.parquet"
 WEIGHTS = f"results/adapters/{RUN}/adapter_model.safetensors"
 CHECKPOINT = f"results/checkpoints/tune/{RUN}.safetensors"
 SAMPLE = ("--cores", "2", "--", f"results/samples/{RUN}.parquet")
+LOST = "results/targets/numbers.parquet"
 TUNE = ("--cores", "2", "-R", "tune", "--", WEIGHTS)
 
 
@@ -164,3 +166,17 @@ def test_a_truncated_checkpoint_is_named_and_not_used(folder):
     assert line.endswith("): this checkpoint is not used, training starts anew")
     assert same(folder, f"adapters/{RUN}/adapter_model.safetensors")
     assert not (folder / CHECKPOINT).exists()
+
+
+def test_targets_that_are_made_again_first_train_nothing_again(folder):
+    """In one invocation, Snakemake would train before it sees that they are the same."""
+    kept = (folder / LOST).read_bytes()
+    (folder / LOST).unlink()
+    (folder / f"results/samples/{MODEL}/base.parquet").unlink()
+    warned = snakemake(folder, "-n")
+    assert f"{LOST} is gone (of 1)" in warned.said
+    assert "tune" in warned.started
+    snakemake(folder, "--cores", "1", "targets")
+    assert (folder / LOST).read_bytes() == kept
+    assert planned(folder)["sample"] == 1
+    assert not planned(folder)["tune"]

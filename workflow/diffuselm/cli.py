@@ -152,7 +152,6 @@ def main() -> None:
             raise
         _end(f"out of memory ({error or type(error).__name__}); expected room for the model's work")
     except _StoppedError as stopped:
-        _on_signals(signal.SIG_IGN)
         number = stopped.args[0]
         _end(f"stopped by {signal.Signals(number).name}", 128 + number)
 
@@ -187,4 +186,5 @@ def _on_signals(handler: Callable[[int, FrameType | None], None] | signal.Handle
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
+    _on_signals(signal.SIG_IGN)  # one is enough, and a terminal's comes twice
     raise _StoppedError(number)

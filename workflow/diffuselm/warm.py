@@ -8,13 +8,11 @@ not fork safely.
 """
 
 import atexit
-import fcntl
 import gc
 import json
 import os
 import select
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -26,8 +24,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import NoReturn
 
+from diffuselm.last_words import KILLED, end_with, pass_signals_on, peak_of, say_killed
+
 SOCKET = "DIFFUSELM_WARM"  # the environment variable that holds the socket's path
-KILLED = 128 + signal.SIGKILL
 STREAMS = (0, 1, 2)
 GPUS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
 POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -100,9 +99,7 @@ def _work(job: socket.socket, main: Callable[[], None]) -> NoReturn:
     os.environ.clear()
     os.environ.update(environment)
     sys.argv[1:] = words
-    # From here on, whatever arrives is the end of the process that asked: SIGIO ends this one too.
-    fcntl.fcntl(job, fcntl.F_SETOWN, os.getpid())
-    fcntl.fcntl(job, fcntl.F_SETFL, fcntl.fcntl(job, fcntl.F_GETFL) | os.O_ASYNC)
+    end_with(job.fileno())
     job.sendall(os.getpid().to_bytes(8))
     code = 0
     try:
@@ -134,12 +131,11 @@ def hand_over(words: Sequence[str]) -> int | None:
             return None
         if not pid:
             return None
-        for number in (signal.SIGINT, signal.SIGTERM):
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, lambda number, _: _pass_on(pid, number))
-        return (job.recv(1) or [KILLED])[0]
-
-
-def _pass_on(pid: int, number: int) -> None:
-    with suppress(ProcessLookupError):
-        os.kill(pid, number)
+        pass_signals_on(pid)
+        peak = peak_of(pid)
+        while not select.select([job], [], [], 1)[0]:
+            peak = max(peak, peak_of(pid))
+        if code := job.recv(1):
+            return code[0]
+        say_killed(peak)
+        return KILLED

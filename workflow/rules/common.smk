@@ -4,10 +4,11 @@ import os
 import re
 import shlex
 import sys
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 WORKFLOW = Path(workflow.basedir) / "workflow"
+RESOURCES = os.path.relpath(WORKFLOW.parent / "resources")  # of the workflow, not of a config
 if str(WORKFLOW) not in sys.path:
     sys.path.insert(0, str(WORKFLOW))
 
@@ -17,19 +18,45 @@ from diffuselm.config.strict_files import check_keys
 from diffuselm.errors import InputError
 from diffuselm.plan.fingerprint import fingerprint
 from diffuselm.plan import jobs
+from diffuselm.plan.lengths import check_lengths, may_not_fit
+from diffuselm.plan.lost_files import warning_of_lost_targets
 from diffuselm.plan.options import options
 from diffuselm.plan.plan import OF_TASKS, make_plan
 from diffuselm.plan.results_lock import hold
 from diffuselm.plan.running_jobs import RunningJobs, tell
 from diffuselm.tasks.task_files import task_inputs
 
-ORIGIN = ", ".join(map(os.path.relpath, workflow.overwrite_configfiles)) or "config.yaml"
-try:
-    for file in workflow.overwrite_configfiles or ["config.yaml"]:
+# A config file given on the command line stands alone: merging it with the default would keep
+# the default's models.
+DEFAULT_CONFIG = "config.yaml"
+ORIGIN = ", ".join(map(os.path.relpath, workflow.overwrite_configfiles)) or DEFAULT_CONFIG
+
+
+@contextmanager
+def in_one_line():
+    """End with one line that says what is wrong with the input."""
+    try:
+        yield
+    except InputError as error:
+        sys.exit(f"error: {' '.join(str(error).splitlines())}")
+
+
+with in_one_line():
+    for file in workflow.overwrite_configfiles or [DEFAULT_CONFIG]:
         check_keys(Path(file))
+
+
+if not workflow.overwrite_configfiles:
+
+    configfile: DEFAULT_CONFIG
+
+
+with in_one_line():
     PLAN = make_plan(read_config(config, ORIGIN), ORIGIN)
-except InputError as error:
-    sys.exit(f"error: {' '.join(str(error).splitlines())}")
+    if workflow.is_main_process:
+        check_lengths(PLAN, ORIGIN)
+        if warning := warning_of_lost_targets(PLAN):
+            logger.warning(warning)
 CONFIG = PLAN.config
 MODELS = {model: jobs.of_model(PLAN, model) for model in CONFIG.models}
 RUNS = {
@@ -76,10 +103,8 @@ def hold_results():
     That one outlives a killed Snakemake, and nobody but the user can take it away.
     """
     global RESULTS_LOCK
-    try:
+    with in_one_line():
         RESULTS_LOCK = hold(Path("results"))
-    except InputError as error:
-        sys.exit(f"error: {error}")
 
 
 def report_jobs():
@@ -143,8 +168,9 @@ def model_threads(wildcards):
     return 1 if model["gpus"] and "gpu" in workflow.global_resources else model["threads"]
 
 
-# These two take `input` so that Snakemake does not compare them: no result depends on the seconds,
-# and a GPU's not on threads; the last bits of a CPU's do, so they stay where cores are fewer.
+# These take `input` so that Snakemake does not compare them: no result depends on the seconds or on
+# what is checked, and a GPU's not on threads; the last bits of a CPU's do, so they stay where cores
+# are fewer.
 
 
 def torch_threads(wildcards, input):
@@ -153,6 +179,10 @@ def torch_threads(wildcards, input):
 
 def checkpoint_seconds(wildcards, input):
     return CONFIG.tune.checkpoint_seconds
+
+
+def long_targets(wildcards, input):
+    return options(longest=may_not_fit(PLAN))
 
 
 def task_files(wildcards):

@@ -64,8 +64,10 @@ rule record:
         ENVIRONMENT
     params:
         flags=of_model("opening"),
+        longest=long_targets,
     shell:
-        "diffuselm record --name {wildcards.model} {params.flags} --out {output} > {log} 2>&1"
+        "diffuselm record --name {wildcards.model} {params.flags} {params.longest} --out {output} "
+        "> {log} 2>&1"
 
 
 rule show:

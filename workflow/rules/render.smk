@@ -9,7 +9,7 @@ localrules:
     tables,
 
 
-PUBLISHED = "resources/paper/published.csv"
+PUBLISHED = f"{RESOURCES}/paper/published.csv"
 MEASURED = {"metrics": "results/metrics.parquet", "records": SHOWN}
 WRITTEN = {"biographies": BIOGRAPHIES, "records": SHOWN}
 # What each figure is drawn from, under the names of its command's options.
@@ -82,7 +82,7 @@ rule scorecard:
     input:
         **MEASURED,
         published=PUBLISHED,
-        claims="resources/paper/claims.yaml",
+        claims=f"{RESOURCES}/paper/claims.yaml",
         names=rules.names.output.run,
     output:
         "results/scorecard.md",

@@ -1,6 +1,6 @@
 """What resources/models was made by: `snakemake stand_ins`, then copy the folders."""
 
-PAPER_TASK_FILES = expand("resources/tasks/{task}.yaml", task=[*PAPER_TASKS, "biographies"])
+PAPER_TASK_FILES = [f"{RESOURCES}/tasks/{task}.yaml" for task in (*PAPER_TASKS, "biographies")]
 
 
 localrules:
@@ -15,7 +15,7 @@ rule stand_ins:
 rule build_stand_in:
     input:
         tasks=PAPER_TASK_FILES,
-        words="resources/stand-in/words.yaml",
+        words=f"{RESOURCES}/stand-in/words.yaml",
     output:
         expand("results/stand-ins/tiny-{{family}}/{file}", file=jobs.STAND_IN),
     log:

@@ -18,8 +18,11 @@ def _no_truth(value: object) -> object:
 WHOLE = BeforeValidator(_no_truth)
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9]+([._-][A-Za-z0-9]+)*$", max_length=64)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1), WHOLE]
-Tokens = Annotated[int, Field(ge=64)]
+# Beyond any use: a slip of the hand, which would end in a job, out of memory or time.
+MOST = 10_000_000
+Count = Annotated[int, Field(ge=1, le=MOST), WHOLE]
+Seed = Annotated[int, Field(ge=0, lt=2**31), WHOLE]
+Tokens = Annotated[int, Field(ge=64, lt=2**31)]
 
 
 Checked = TypeVar("Checked")

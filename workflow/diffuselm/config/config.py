@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from diffuselm.config.base import WHOLE, Name, Positive, Settings, checked
+from diffuselm.config.base import WHOLE, Name, Positive, Seed, Settings, checked
 from diffuselm.config.models import ModelSettings
 from diffuselm.config.mt_bench import MtBenchSettings
 from diffuselm.config.names import NamesSettings
@@ -29,7 +29,7 @@ PAPER_TUNINGS = {
 class Config(Settings):
     """The whole configuration."""
 
-    seed: Annotated[int, Field(ge=0, lt=2**31), WHOLE] = 1
+    seed: Seed = 1
     """The one seed; every random draw derives its own from it and the ids of what it draws."""
     repeats: Annotated[int, Field(ge=1, le=100), WHOLE] = 1
     """Times that all is tuned and sampled, with seeds `seed`, `seed` + 1, and so on."""

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from diffuselm.config.base import WHOLE, Name, Positive, Settings
+from diffuselm.config.base import WHOLE, Name, Settings
 from diffuselm.config.paper import PaperModel
 from diffuselm.errors import quoted
 
@@ -29,7 +29,7 @@ class OpeningSettings(Settings):
     """Hold the base weights in 4 bits (NF4); needs `pip install bitsandbytes`."""
     attention: Literal["sdpa", "eager", "flash_attention_2"] | None = None
     """Attention implementation; the packed pass needs one that takes a mask: sdpa or eager."""
-    gpus: Annotated[int, Field(ge=0), WHOLE] = 1
+    gpus: Annotated[int, Field(ge=0, le=1024), WHOLE] = 1
     """GPUs of one job: 0 for the CPU alone; more than one goes with `device_map`."""
     device_map: Literal["auto", "balanced", "sequential"] | None = None
     """How the layers are spread over `gpus`."""
@@ -58,7 +58,7 @@ class ModelSettings(OpeningSettings):
     """A GGUF file, converted once into a folder; with `package`, its name in that package."""
     package: Name | None = None
     """An installed Python package that holds the file of `gguf`; it is never imported."""
-    billions: Positive | None = None
+    billions: Annotated[float, Field(gt=0, le=100_000)] | None = None
     """Parameters in billions, to scale what a cluster's jobs ask for; local weights tell."""
     stand_in: bool = False
     """A tiny model built by this project: shown as such wherever its results are."""

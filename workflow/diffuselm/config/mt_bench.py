@@ -5,7 +5,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from diffuselm.config.base import Count, Settings
+from diffuselm.config.base import WHOLE, Count, Settings
 
 
 class JudgeSettings(Settings):
@@ -17,7 +17,7 @@ class JudgeSettings(Settings):
     """The model's pinned name at the endpoint."""
     key_env: str | None = None
     """NAME of the environment variable that holds the key; none where the endpoint needs none."""
-    repeats: Count = 3
+    repeats: Annotated[int, Field(ge=1, le=100), WHOLE] = 3
     """Verdicts on each answer, of which the median counts."""
 
     # Errors that show no value: it may be a secret in the wrong place.

@@ -18,5 +18,5 @@ class RangesSettings(Settings):
     sizes: Annotated[tuple[Highest, ...], Field(min_length=1)] = (
         10, 25, 50, 100, 200)  # fmt: skip
     """Numbers in a range whose lowest is drawn from 1 to 900."""
-    versions: Annotated[int, Field(ge=2)] = 5
+    versions: Annotated[int, Field(ge=2, le=1000)] = 5
     """Ranges drawn for each size."""

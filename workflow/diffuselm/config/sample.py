@@ -4,9 +4,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from diffuselm.config.base import WHOLE, Count, Name, Settings, Tokens
+from diffuselm.config.base import MOST, WHOLE, Count, Name, Settings, Tokens
 
-Draws = Annotated[int, Field(ge=2), WHOLE]
+Draws = Annotated[int, Field(ge=2, le=MOST), WHOLE]
 
 
 class AnswerSettings(Settings):

@@ -2,13 +2,13 @@
 
 from typing import Literal
 
-from diffuselm.config.base import Count, Settings
+from diffuselm.config.base import Count, Seed, Settings
 
 
 class StandInSettings(Settings):
     """How the stand-in models are rebuilt, into results/stand-ins."""
 
-    seed: int = 1
+    seed: Seed = 1
     """Seed of questions, weights and favourites."""
     broad_steps: Count = 2000
     """Optimiser steps of the first phase, on wide distributions."""

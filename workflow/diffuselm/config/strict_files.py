@@ -11,7 +11,19 @@ from diffuselm.errors import InputError, quoted
 
 
 class _DistinctLoader(yaml.SafeLoader):
-    """Safe YAML without repeated keys, of which the last would win silently."""
+    """Safe YAML without repeated keys, of which the last would win silently, and of text alone."""
+
+    def construct_scalar(self, node: yaml.ScalarNode) -> str:
+        text = super().construct_scalar(node)
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise yaml.constructor.ConstructorError(
+                problem=f"{quoted(text)} holds half a pair of escapes; expected both, or the "
+                "character itself",
+                problem_mark=node.start_mark,
+            ) from error
+        return text
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         seen = set()
@@ -26,14 +38,28 @@ class _DistinctLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+# YAML 1.1 reads 010 as 8, 1_000 as 1000 and 1:30 as 90.
+_DIGITS = re.compile(r"0|-?[1-9][0-9]{0,99}")
+
+
+class _ConfigLoader(_DistinctLoader):
+    """Safe YAML whose whole numbers are those that a reader sees."""
+
+    def construct_whole_number(self, node: yaml.ScalarNode) -> int:
+        read = self.construct_yaml_int(node)
+        if not _DIGITS.fullmatch(node.value):
+            raise yaml.constructor.ConstructorError(
+                problem=f"YAML reads {node.value!r} as {quoted(read)}; expected plain digits",
+                problem_mark=node.start_mark,
+            )
+        return read
+
+
 class _StrictLoader(_DistinctLoader):
     """Safe YAML that takes no text for a number, a truth value, a date or nothing."""
 
     def construct_whole_number(self, node: yaml.ScalarNode) -> int:
-        # YAML 1.1 reads 010 as 8, 1_000 as 1000 and 1:30 as 90.
-        if not re.fullmatch(r"0|-?[1-9][0-9]{0,99}", node.value):
-            return self.refuse(node)
-        return int(node.value)
+        return int(node.value) if _DIGITS.fullmatch(node.value) else self.refuse(node)
 
     def refuse(self, node: yaml.ScalarNode) -> Any:
         if not node.value:
@@ -45,7 +71,8 @@ class _StrictLoader(_DistinctLoader):
         )
 
 
-_StrictLoader.add_constructor("tag:yaml.org,2002:int", _StrictLoader.construct_whole_number)
+for _loader in (_ConfigLoader, _StrictLoader):
+    _loader.add_constructor("tag:yaml.org,2002:int", _loader.construct_whole_number)
 for _kind in ("bool", "null", "timestamp"):
     _StrictLoader.add_constructor(f"tag:yaml.org,2002:{_kind}", _StrictLoader.refuse)
 
@@ -75,8 +102,11 @@ def read_yaml(path: Path, loader: type[_DistinctLoader] = _StrictLoader) -> obje
 
 
 def check_keys(path: Path) -> None:
-    """Raise InputError where a YAML file (or a JSON file) has a key twice in one mapping."""
-    read_yaml(path, _DistinctLoader)
+    """Raise InputError where a YAML file (or a JSON file) is not what a reader takes it for.
+
+    It has a key twice in one mapping, or digits that stand for another number.
+    """
+    read_yaml(path, _ConfigLoader)
 
 
 def read_json(path: Path) -> object:

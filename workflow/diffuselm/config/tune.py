@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from diffuselm.config.base import WHOLE, Count, Name, Positive, Settings, Tokens
+from diffuselm.config.base import MOST, WHOLE, Count, Name, Positive, Settings, Tokens
 
 PAPER_EARLY_STOPS = ("only-names", "only-fruits", "only-occupations", "biographies")
 
@@ -12,7 +12,7 @@ PAPER_EARLY_STOPS = ("only-names", "only-fruits", "only-occupations", "biographi
 class LoraSettings(Settings):
     """How one adapter is trained; the defaults are the method's."""
 
-    rank: Count = 4
+    rank: Annotated[int, Field(ge=1, le=65_536), WHOLE] = 4
     """Rank of the adapters."""
     alpha: Count = 8
     """LoRA's scale is alpha / rank."""
@@ -57,7 +57,7 @@ class TuneSettings(LoraSettings):
     """The tunings that `stop_ratio` is for; all others run every pass.
 
     By default `only-names`, `only-fruits`, `only-occupations` and `biographies`."""
-    checkpoint_seconds: Annotated[int, Field(ge=0), WHOLE] = 60
+    checkpoint_seconds: Annotated[int, Field(ge=0, le=MOST), WHOLE] = 60
     """Seconds between checkpoints, from which a killed job goes on; 0 for one after every step."""
 
     def of_tuning(self, tuning: str) -> LoraSettings:

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel
+from peft import PeftModel, get_peft_model_state_dict
 from transformers import PreTrainedModel
 
 from diffuselm.errors import InputError, first_line
 from diffuselm.files.json_files import read_json
 from diffuselm.files.provenance import file_hash
-from diffuselm.model.folders import check_files
+from diffuselm.model.folders import check_files, check_finite
 
 ADAPTER_FILES = ("adapter_model.safetensors", "adapter_config.json")
 
@@ -43,7 +43,7 @@ def open_adapter(model: PreTrainedModel, folder: Path, *, trainable: bool = Fals
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("error", "Found missing adapter keys")
-            return PeftModel.from_pretrained(
+            tuned = PeftModel.from_pretrained(
                 model, folder, is_trainable=trainable, torch_device=str(model.device)
             )
     except Exception as error:  # PEFT has many for what a damaged folder may hold
@@ -51,6 +51,8 @@ def open_adapter(model: PreTrainedModel, folder: Path, *, trainable: bool = Fals
             f"{folder}: not a usable adapter ({first_line(error)}); expected a whole PEFT adapter "
             "of this model"
         ) from error
+    check_finite(folder, get_peft_model_state_dict(tuned).items())
+    return tuned
 
 
 def check_base(adapter: Path, record: Mapping[str, Any], record_path: Path) -> None:

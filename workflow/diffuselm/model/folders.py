@@ -1,7 +1,9 @@
-"""Folders of models and adapters: what is checked before one is opened."""
+"""Folders of models and adapters: what is checked when one is opened."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+
+import torch
 
 from diffuselm.errors import InputError
 from diffuselm.files.provenance import file_hash
@@ -18,6 +20,21 @@ def check_files(folder: Path, files: Mapping[str, str]) -> None:
             raise InputError(
                 f"{folder / name}: {found}, expected {sha256} as its run.json says; delete the "
                 "folder and run again"
+            )
+
+
+def check_finite(folder: Path, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
+    """Raise InputError where a weight holds a NaN or an infinity.
+
+    Attention kernels may swallow it, and answer at random.
+    """
+    for name, weight in weights:
+        # A sum is finite where all terms are, and takes no memory; packed 4- and 8-bit ones pass.
+        if weight.dtype.itemsize > 1 and not weight.detach().sum(dtype=torch.float32).isfinite():
+            dtype = str(weight.dtype).removeprefix("torch.")
+            raise InputError(
+                f"{folder}: the weights' {name} is not finite in {dtype}; expected finite numbers: "
+                "try another dtype, or get the file again"
             )
 
 

@@ -31,7 +31,8 @@ def merged(
         )
     check_base(adapter, record, model_record)
     base = load_model(folder, dtype="float32")
-    chat = load_chat_format(folder, base, **{key: settings[key] for key in ASKING})
+    ends = base.generation_config.eos_token_id
+    chat = load_chat_format(folder, ends, **{key: settings[key] for key in ASKING})
     model = load_adapter(base, adapter).to(getattr(torch, tuned["settings"]["dtype"]))
     model.generation_config = _generation(model, chat)
     chat.tokenizer.chat_template = _whole_template(chat)

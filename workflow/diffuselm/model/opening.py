@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from transformers import (
     PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
 )
+from transformers.quantizers.auto import AutoHfQuantizer
 from transformers.utils.logging import (
     disable_progress_bar,
     get_verbosity,
@@ -27,7 +29,7 @@ from diffuselm.files.devices import pick_devices
 from diffuselm.files.json_files import read_json
 from diffuselm.model.adapters import check_base, load_adapter
 from diffuselm.model.chat import ChatFormat
-from diffuselm.model.folders import check_tokenizer_config
+from diffuselm.model.folders import check_finite, check_tokenizer_config
 
 log = logging.getLogger(__name__)
 
@@ -84,8 +86,23 @@ def open_model(record_path: Path, adapter: Path | None = None) -> OpenModel:
     devices = pick_devices(record["stand_in"] or not settings["gpus"], settings["gpus"])
     loading = {key: settings[key] for key in LOADING}
     model = load_model(folder, device=devices[0], spread_over=devices, **loading)
-    chat = load_chat_format(folder, model, **{key: settings[key] for key in ASKING})
-    return OpenModel(record, model if adapter is None else load_adapter(model, adapter), chat)
+    ends = model.generation_config.eos_token_id
+    chat = load_chat_format(folder, ends, **{key: settings[key] for key in ASKING})
+    answering = model if adapter is None else load_adapter(model, adapter)
+    _check_logits(answering, chat, adapter or folder)
+    return OpenModel(record, answering, chat)
+
+
+def _check_logits(model: PreTrainedModel, chat: ChatFormat, folder: Path) -> None:
+    """Raise InputError where a model of finite weights gives no probabilities, by a short pass."""
+    read = torch.tensor([chat.prompt_ids("Name a color.")], device=model.device)
+    with torch.no_grad():
+        log_probs = model(input_ids=read, use_cache=False).logits.float().log_softmax(-1)
+    if log_probs.isnan().any():
+        dtype = str(model.dtype).removeprefix("torch.")
+        raise InputError(
+            f"{folder}: logits are not finite in {dtype}; expected finite ones: try another dtype"
+        )
 
 
 def load_model(
@@ -131,6 +148,7 @@ def load_model(
     finally:
         set_verbosity(usual)
     _check_weights(folder, found, type(model).__name__)
+    check_finite(folder, model.named_parameters())
     return model.eval()
 
 
@@ -164,13 +182,32 @@ def _check_weights(folder: Path, found: Mapping[str, Any], expected_by: str) -> 
         )
 
 
-def _four_bit(dtype: str) -> BitsAndBytesConfig:
-    try:
-        import bitsandbytes  # noqa: F401
-    except ImportError as error:
+def check_four_bit() -> None:
+    """Raise InputError where the library of weights in 4 bits is not installed."""
+    if find_spec("bitsandbytes") is None:
         raise InputError(
             "four_bit: bitsandbytes is not installed; expected it: `pip install bitsandbytes`"
+        )
+
+
+def check_quantized(folder: Path, config: Mapping[str, Any]) -> None:
+    """Raise InputError where no library here reads weights as config.json describes them."""
+    quantized = config.get("quantization_config")
+    if quantized is None:
+        return
+    try:
+        AutoHfQuantizer.from_config(quantized, pre_quantized=True).validate_environment()
+    except RuntimeError:
+        pass  # it wants a GPU, which the jobs have
+    except Exception as error:  # each has its own for what it lacks
+        raise InputError(
+            f"{folder}/config.json: quantization_config: {first_line(error)}; expected a kind of "
+            "weights whose library is installed"
         ) from error
+
+
+def _four_bit(dtype: str) -> BitsAndBytesConfig:
+    check_four_bit()
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
@@ -180,14 +217,18 @@ def _four_bit(dtype: str) -> BitsAndBytesConfig:
 
 def load_chat_format(
     folder: Path,
-    model: PreTrainedModel,
+    ends: int | list[int] | None,
     *,
     end_tokens: list[str] | None = None,
     chat_template: str | None = None,
     template_args: Mapping[str, Any] | None = None,
     leading_space: bool | None = None,
 ) -> ChatFormat:
-    """Load the tokenizer of a local folder; end tokens are by default the generation config's."""
+    """Load the tokenizer of a local folder.
+
+    `ends`, the ids that its generation config has as end tokens, count where `end_tokens` names
+    none.
+    """
     check_tokenizer_config(folder)
     # As tokenizer.json says, to the letter: a class of its own may take liberties with it.
     published = (folder / "tokenizer.json").is_file()
@@ -201,17 +242,19 @@ def load_chat_format(
     if chat_template is not None:
         tokenizer.chat_template = chat_template
     if end_tokens is None:
-        ids = _generation_ends(folder, model, len(tokenizer))
+        ids = _generation_ends(folder, ends, len(tokenizer))
     else:
         ids = _named_ends(folder, tokenizer, end_tokens)
     return ChatFormat(tokenizer, ids, leading_space, dict(template_args or {}))
 
 
-def _generation_ends(folder: Path, model: PreTrainedModel, size: int) -> tuple[int, ...]:
+def _generation_ends(folder: Path, ends: int | list[int] | None, size: int) -> tuple[int, ...]:
     """The end tokens of the generation config, ids below `size`."""
-    ends = model.generation_config.eos_token_id
     if ends is None:
-        raise InputError(f"{folder}/generation_config.json: no eos_token_id; expected one")
+        raise InputError(
+            f"{folder}/generation_config.json: no eos_token_id; expected the token that ends an "
+            "answer, there or under the model's end_tokens"
+        )
     ids = tuple(ends) if isinstance(ends, list) else (ends,)
     if not ids or not all(type(id) is int and 0 <= id < size for id in ids):
         raise InputError(

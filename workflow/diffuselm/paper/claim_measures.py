@@ -7,7 +7,7 @@ ends farthest apart: wider than it need be, never too narrow.
 import math
 import re
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import NamedTuple
 
 from diffuselm.config.paper import PAPER_MODELS
@@ -39,10 +39,14 @@ class InapplicableError(LookupError):
 
 
 class Measured(NamedTuple):
-    """All numbers by field, and the models they are of."""
+    """All numbers by field, the models they are of, and the answers that they were counted among.
+
+    `answers` are those to each prompt under each seed, by model, tuning, and prompt or task.
+    """
 
     numbers: Mapping[str, Numbers]
     models: Models
+    answers: Mapping[tuple[str, str, str], Set[int]]
 
     def get(self, asked: Cell, model: ModelRecord) -> Estimate:
         """What stands for `asked`; raises AbsentError, naming it, where there is none."""

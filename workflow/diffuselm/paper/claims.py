@@ -102,6 +102,9 @@ class Claim(Settings):
     """What of the parts meets the threshold: a measure of `claim_measures.MEASURES`."""
     op: Literal[">", ">=", "<", "<="]
     threshold: Annotated[float, Field(allow_inf_nan=False)]
+    answers: Annotated[int, Field(ge=1)] | None = None
+    """How many to each prompt it speaks of: a count, or what grows with it, says nothing of others.
+    """
     only: tuple[PaperModel, ...] = ()
     """The paper's models that it speaks of, where not of all."""
     not_for_embedded_names: str = ""

@@ -10,6 +10,7 @@ from typing import Any
 
 from huggingface_hub import ModelCard, ModelCardData
 
+from diffuselm.config.paper import PAPER_TASKS
 from diffuselm.errors import InputError
 from diffuselm.files.json_files import read_json
 from diffuselm.files.schemas import TRAINING
@@ -24,6 +25,7 @@ from diffuselm.paper.comparison import (
     read_metrics,
 )
 from diffuselm.paper.job_times import WEIGHTS
+from diffuselm.paper.number_tables import PAPER_N
 from diffuselm.paper.table_files import DASH, escape_markdown, markdown_rows
 from diffuselm.paper.templating import TEMPLATES
 from diffuselm.tasks.target_sets import read_prompts
@@ -69,6 +71,7 @@ def model_cards(
             tuned_on=[(p.id, p.text, len(p.targets.texts)) for p in asked],
             **_training(adapter, len(asked)),
             measured=list(_measured(numbers, shown, settings)),
+            other_counts=_other_counts(numbers, shown, settings["tuning"]),
             baseline=baseline,
             question=asked[0].text,
         )
@@ -148,6 +151,19 @@ def _measured(
         yield from _changes(numbers, shown, tuning, (task, None), how)
         for prompt in shared if some else ():
             yield from _changes(numbers, shown, tuning, (task, prompt), "yes")
+
+
+def _other_counts(numbers: Numbers, shown: ModelRecord, tuning: str) -> dict[str, int]:
+    """The paper's tasks whose prompts got another number of answers than its own, and that."""
+    drawn = {
+        key.task: number.n
+        for key, number in numbers.items()
+        if key[:2] == (shown.model, shown.measured_tuning(tuning, key.task))
+        and key.task in PAPER_TASKS
+        and key.prompt
+        and key.metric == "coverage"
+    }
+    return {task: n for task, n in drawn.items() if n != PAPER_N}
 
 
 def _changes(

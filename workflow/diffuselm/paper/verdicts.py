@@ -31,6 +31,9 @@ MARKS = {"misprinted": "†", "swapped": "‡"}
 # How a cell is marked where another tuning stands for one that the claim speaks of.
 FORM_TAUGHT, HELD = "baseline: form taught", "held to the form"
 
+# Metrics of the answers that were drawn.
+_COUNTED = ("coverage", "coverage_valid", "targets_covered", "entropy")
+
 _MEETS = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
 
 
@@ -76,9 +79,9 @@ def evaluate(
     `embedded_names` says whether the natural distribution of names is the embedded one, which ends
     where births go on. A number that is absent makes a verdict, never an error.
     """
-    ours = Measured(_by_field(metrics), models)
+    ours = Measured(_by_field(metrics), models, _answers(metrics))
     right = unswapped(published[published["note"] != "misprinted"])
-    paper, notes = Measured(_by_field(as_metrics(right)), ()), _noted(published)
+    paper, notes = Measured(_by_field(as_metrics(right)), (), {}), _noted(published)
     verdicts = []
     for claim in claims:
         for model in models:
@@ -112,6 +115,9 @@ def _judge(
         return None, NOT_MEASURED, (str(error),)
     if own_reason:
         return ours, NOT_APPLICABLE, (own_reason,)
+    if claim.answers and (others := _counted(claim, model, metrics) - {claim.answers}):
+        found = " and ".join(f"{n:,}" for n in sorted(others))
+        return None, NOT_MEASURED, (f"not at n = {claim.answers:,}; n = {found} here",)
     low, high = (_MEETS[claim.op](end, claim.threshold) for end in (ours.low, ours.high))
     if low and high:
         return ours, HOLDS, (ours.remark,)
@@ -119,6 +125,13 @@ def _judge(
         return ours, FAILS, (_seen(claim, ours, model, metrics), ours.remark)
     straddles = f"the interval holds {short(claim.threshold)}; n = {ours.n:,}"
     return ours, UNDECIDED, (straddles, ours.remark)
+
+
+def _counted(claim: Claim, model: ModelRecord, metrics: Measured) -> set[int]:
+    """How many answers to a prompt, under one seed, the claim's numbers were counted among."""
+    cells = [cell.measured(model) for cell in claim.all_cells()]
+    keys = [(*cell.key(model.model)[:2], cell.of) for cell in cells]
+    return {n for key in keys for n in metrics.answers.get(key, ())}
 
 
 def _seen(claim: Claim, ours: Estimate, model: ModelRecord, metrics: Measured) -> str:
@@ -171,6 +184,21 @@ def _printed(
 
 def _by_field(metrics: pd.DataFrame) -> dict[str, dict]:
     return {field: mean_over_seeds(metrics, field) for field in metrics["field"].unique()}
+
+
+def _answers(metrics: pd.DataFrame) -> dict[tuple[str, str, str], set[int]]:
+    """How many answers each prompt got under each seed, by model, tuning, and prompt or task.
+
+    Of whole answers: the fields of biographies count those alone that are valid.
+    """
+    whole = metrics[
+        metrics["prompt"].notna() & metrics["field"].eq("value") & metrics["metric"].isin(_COUNTED)
+    ]
+    found: dict[tuple[str, str, str], set[int]] = {}
+    for row in whole.itertuples():
+        for asked in (row.prompt, row.task):
+            found.setdefault((row.model, row.tuning, asked), set()).add(row.n)
+    return found
 
 
 def _noted(published: pd.DataFrame) -> dict[tuple[str, Key], str]:

@@ -1,14 +1,20 @@
 """Stages `record` and `show`: what a checked model folder is, and how its results are shown."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from diffuselm.config.models import OpeningSettings
 from diffuselm.config.paper import PaperModel
 from diffuselm.errors import InputError
 from diffuselm.files.json_files import read_json, write_json
 from diffuselm.files.provenance import file_hash
-from diffuselm.model.folders import check_tokenizer_config
+from diffuselm.model.chat import ChatFormat
+from diffuselm.model.opening import ASKING, check_four_bit, check_quantized, load_chat_format
+from diffuselm.model.source.weights import check_weights
+from diffuselm.plan.lengths import check_length
+
+REQUEST = "Pick a number."  # stands for all prompts where the chat template is tried
 
 
 def record(
@@ -19,6 +25,7 @@ def record(
     settings: OpeningSettings = OpeningSettings(),
     stand_in: bool = False,
     paper_model: PaperModel | None = None,
+    longest: dict[str, int] | None = None,
     out: Path,
 ) -> None:
     """Write the model's record: its folder, how it is opened, and the hash of each of its files.
@@ -29,6 +36,7 @@ def record(
         made: or the record of its download or conversion, which names the folder.
         stand_in: a tiny model built by this project.
         paper_model: its counterpart in the paper.
+        longest: targets that may be too long, and how many tokens an answer has.
         out: record to write.
     """
     fetched = read_json(made) if made is not None else {}
@@ -37,12 +45,12 @@ def record(
         raise InputError(f"{made or name}: no path of a model; expected --path or --made")
     folder = Path(found)
     config = read_json(folder / "config.json")
-    _check_folder(folder)
     template = settings.chat_template and _text(settings.chat_template)
-    if template is None:
-        _check_template(folder, name)
-    if settings.end_tokens is None:
-        _check_end_token(folder, name)
+    opening = {**settings.model_dump(mode="json"), "chat_template": template}
+    chat = _checked(folder, config, opening)
+    for target, most in (longest or {}).items():
+        [ids] = chat.answer_ids(REQUEST, [f"{{{target}}}"])
+        check_length(target, len(ids), most, folder)
     content = {
         "model": name,
         "path": str(folder),
@@ -52,7 +60,7 @@ def record(
         "architecture": config.get("architectures"),
         "stand_in": stand_in,
         "paper_model": paper_model,
-        "settings": {**settings.model_dump(mode="json"), "chat_template": template},
+        "settings": opening,
         "files": {file.name: file_hash(file) for file in _deciding(folder)},
     }
     write_json(out, content)
@@ -92,31 +100,22 @@ def _deciding(folder: Path) -> list[Path]:
     return sorted(file for file in folder.iterdir() if file.suffix in suffixes)
 
 
-def _check_folder(folder: Path) -> None:
-    """Raise InputError where weights or tokenizer are missing."""
+def _checked(folder: Path, config: Mapping[str, Any], opening: Mapping[str, Any]) -> ChatFormat:
+    """How a sound model is spoken to.
+
+    Raises InputError for what would otherwise show only where a job opens the model and asks it.
+    `config` is the folder's config.json, `opening` the model's settings.
+    """
     if not any(folder.glob("*.safetensors")):
         raise InputError(f"{folder}: no *.safetensors file; expected weights in safetensors")
     if not any((folder / file).exists() for file in ("tokenizer.json", "tokenizer.model")):
         raise InputError(f"{folder}: no tokenizer.json or tokenizer.model; expected a tokenizer")
-    check_tokenizer_config(folder)
-
-
-def _check_template(folder: Path, name: str) -> None:
-    """Raise InputError where the chat template is missing."""
-    written = read_json(folder / "tokenizer_config.json").get("chat_template")
-    if not written and not (folder / "chat_template.jinja").exists():
-        raise InputError(
-            f"{folder}: no chat template; expected one in chat_template.jinja, or a Jinja file "
-            f"under models.{name}.chat_template"
-        )
-
-
-def _check_end_token(folder: Path, name: str) -> None:
-    """Raise InputError where nothing says which token ends an answer."""
-    settings = folder / "generation_config.json"
-    generation = read_json(settings) if settings.exists() else read_json(folder / "config.json")
-    if generation.get("eos_token_id") is None:
-        raise InputError(
-            f"{settings}: no eos_token_id; expected the token that ends an answer, there or "
-            f"under models.{name}.end_tokens"
-        )
+    check_weights(folder, config)
+    check_quantized(folder, config)
+    if opening["four_bit"]:
+        check_four_bit()
+    says_more = folder / "generation_config.json"
+    ends = (read_json(says_more) if says_more.exists() else config).get("eos_token_id")
+    chat = load_chat_format(folder, ends, **{key: opening[key] for key in ASKING})
+    chat.answer_ids(REQUEST, ["{7}"])
+    return chat

@@ -3,14 +3,15 @@
 import math
 import re
 import sys
+import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
-from diffuselm.config.base import Settings
+from diffuselm.config.base import MOST, Settings
 from diffuselm.errors import InputError, quoted
 
 # The Snakefile imports this module in every cluster job: nothing heavy here.
@@ -19,7 +20,9 @@ SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 BIOGRAPHIES = "biographies"  # the task of section 6
 FIELDS = 6  # braced lines of a biography,
 TUNED_FIELDS = 4  # of which the first ones are tuned on (section 6.1)
-Count = Annotated[int, Field(ge=1, strict=True)]
+# Characters that embed text of the other direction, override it, or isolate it.
+_TURNS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
+Count = Annotated[int, Field(ge=1, le=MOST, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,20 @@ def value(text: object) -> str:
         raise InputError(f"{quoted(text)}; expected one line of text without spaces around it")
     if "{" in text or "}" in text:
         raise InputError(f"{quoted(text)} holds a brace; expected none: the answer puts them")
+    if any(unicodedata.category(character) == "Cc" for character in text):
+        raise InputError(f"{quoted(text)} holds a control character; expected none")
     return text
+
+
+def unclear(texts: Sequence[str]) -> Iterator[str]:
+    """A phrase for each target of which a reader cannot see what it is."""
+    spellings = Counter(unicodedata.normalize("NFC", text) for text in texts)
+    for text, times in spellings.items():
+        if times > 1:
+            yield f"{quoted(text)} stands there in two spellings that look alike"
+    for text in texts:
+        if any(unicodedata.bidirectional(character) in _TURNS for character in text):
+            yield f"{quoted(text)} holds a character that changes the direction"
 
 
 def braced_value(text: str) -> str:

@@ -1,5 +1,6 @@
 """Tasks as users give them: a YAML file, or prompt files as the paper's authors published them."""
 
+import logging
 from pathlib import Path
 from typing import Annotated
 
@@ -16,9 +17,12 @@ from diffuselm.tasks.prompts import (
     Prompt,
     TargetSet,
     slug,
+    unclear,
     value,
 )
 from diffuselm.tasks.published_prompts import SLUGS, TASKS, read_published
+
+log = logging.getLogger(__name__)
 
 
 def load_task(path: Path) -> tuple[Prompt, ...]:
@@ -27,15 +31,23 @@ def load_task(path: Path) -> tuple[Prompt, ...]:
     A YAML file TASK.yaml is a mapping `prompts` of slugs to a `text` and its `targets`: a list, a
     mapping of target to weight, `{draw_from: natural_names, count: N}`, or `{draw_from: persons}`;
     and maybe `max_tokens`, how long an answer may be. A JSON file, or a folder of them, is as
-    `read_published` says. Raises InputError, naming file and key, for anything else.
+    `read_published` says. Warns of targets of which a reader cannot see what they are. Raises
+    InputError, naming file and key, for anything else.
     """
     task = task_name(path)
     try:
         slug(task)
     except InputError as error:
         raise InputError(f"{path}: name of a task: {error}") from error
-    if path.is_dir() or path.suffix == ".json":
-        return read_published(task, task_inputs(path))
+    published = path.is_dir() or path.suffix == ".json"
+    prompts = read_published(task, task_inputs(path)) if published else _read_yaml(task, path)
+    for prompt in prompts:
+        for found in unclear(prompt.targets.texts) if prompt.targets else ():
+            log.warning("%s: %s: %s; expected one that a reader sees", path, prompt.id, found)
+    return prompts
+
+
+def _read_yaml(task: str, path: Path) -> tuple[Prompt, ...]:
     keys = "prompts, max_tokens; of a prompt text, targets; of its targets draw_from, count"
     read = _TaskFile.read(read_yaml(path), path, keys)
     return tuple(

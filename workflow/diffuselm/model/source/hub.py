@@ -4,7 +4,6 @@ No message repeats what a library or a server says: that may hold a token or a s
 """
 
 import errno
-import json
 import os
 import re
 import sys
@@ -17,12 +16,11 @@ from huggingface_hub.utils.logging import set_verbosity_error
 
 from diffuselm.errors import InputError
 from diffuselm.files.json_files import write_json
+from diffuselm.model.source.weights import INDEX, WEIGHTS, weight_files
 
 WANTED = ["*.json", "*.safetensors", "*.jinja", "*.model", "merges.txt", "vocab.txt"]
 # Folders hold other formats of the same weights, and so do consolidated files.
 UNWANTED = ["*/*", "consolidated*"]
-WEIGHTS = "model.safetensors"
-INDEX = "model.safetensors.index.json"
 ELSEWHERE = "run this stage where there is a network"
 UNSET = f"unset HF_HUB_OFFLINE and TRANSFORMERS_OFFLINE, or {ELSEWHERE}"
 SIGN_IN = "run `hf auth login` or set HF_TOKEN to a valid token"
@@ -96,17 +94,13 @@ def _check_weights(repo: str, revision: str) -> None:
 
 def _check_whole(folder: Path) -> None:
     """Raise InputError where a file is missing without which no model can be loaded."""
-    names = [WEIGHTS]
-    if not (folder / WEIGHTS).exists() and (folder / INDEX).exists():
-        try:
-            index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
-            names = sorted({str(name) for name in index["weight_map"].values()})
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InputError(f"{folder / INDEX}: no weight_map; expected one") from error
-    for name in ("config.json", *names):
-        if not (folder / name).exists():
-            hint = f" ({UNSET})" if constants.is_offline_mode() else ""
-            raise InputError(f"{folder}: no {name}; expected a whole model{hint}")
+    try:
+        if not (folder / "config.json").exists():
+            raise InputError(f"{folder}: no config.json; expected a whole model")
+        weight_files(folder)
+    except InputError as error:
+        hint = f" ({UNSET})" if constants.is_offline_mode() else ""
+        raise InputError(f"{error}{hint}") from error
 
 
 def _advice(error: BaseException, repo: str) -> str:

@@ -1,0 +1,64 @@
+"""Targets longer than an answer may be: refused while that costs nothing, not after a training."""
+
+from pathlib import Path
+
+from diffuselm.config.models import ModelSettings
+from diffuselm.errors import InputError
+from diffuselm.files.json_files import read_json
+from diffuselm.plan.plan import Plan
+
+AROUND = 5  # tokens at most of both braces, the end and a space on either side
+CHECKED = 20  # of a task's targets, those of the most bytes
+
+
+def may_not_fit(plan: Plan) -> dict[str, int]:
+    """Targets that may have more tokens than an answer of their task, and that number.
+
+    A token holds a byte at least, so that all others do fit.
+    """
+    found: dict[str, int] = {}
+    for task, prompts in plan.prompts.items():
+        given = {t for p in prompts if p.targets and p.fields == 1 for t in p.targets.texts}
+        longest = sorted(given, key=lambda text: (-len(text.encode()), text))[:CHECKED]
+        most = plan.longest[task]
+        long = (text for text in longest if len(text.encode()) + AROUND > most)
+        found |= {text: min(most, found.get(text, most)) for text in long}
+    return found
+
+
+def check_lengths(plan: Plan, origin: str) -> None:
+    """Raise InputError where a target does not fit, for models whose tokenizer is on disk.
+
+    The stage `record` counts exactly, as the chat template writes the answer, and for all models.
+    """
+    targets = may_not_fit(plan)
+    folders = {name: _folder(name, model) for name, model in plan.config.models.items()}
+    files = {name: folder / "tokenizer.json" for name, folder in folders.items() if folder}
+    known = {name: file for name, file in files.items() if targets and file.is_file()}
+    if known:
+        from tokenizers import Tokenizer  # takes a moment, which few configs need
+    for name, file in known.items():
+        try:
+            tokenizer = Tokenizer.from_file(str(file))
+        except Exception:  # the library has no class for it; the stage `record` names the file
+            continue
+        for text, most in targets.items():
+            tokens = len(tokenizer.encode(f"{{{text}}}", add_special_tokens=False).ids)
+            check_length(text, tokens, most, f"{origin}: models.{name}")
+
+
+def check_length(text: str, tokens: int, most: int, where: object) -> None:
+    """Raise InputError where a target's tokens are more than an answer may have."""
+    if tokens > most:
+        raise InputError(
+            f"{where}: {text!r} has {tokens} tokens of this model; expected at most the {most} of "
+            "an answer: set sample.max_tokens_of, or the task's max_tokens"
+        )
+
+
+def _folder(name: str, model: ModelSettings) -> Path | None:
+    """Where a model's files are, as far as they were fetched or converted."""
+    if model.path or model.gguf:
+        return model.path or Path(f"results/converted/{name}")
+    fetched = Path(f"results/downloads/{name}.json")
+    return Path(str(read_json(fetched).get("path"))) if fetched.is_file() else None
