@@ -40,9 +40,9 @@ def record(
     _check_folder(folder)
     template = settings.chat_template and _text(settings.chat_template)
     if template is None:
-        _check_template(folder, name)
+        _check_template(folder)
     if settings.end_tokens is None:
-        _check_end_token(folder, name)
+        _check_end_token(folder)
     content = {
         "model": name,
         "path": str(folder),
@@ -101,22 +101,22 @@ def _check_folder(folder: Path) -> None:
     check_tokenizer_config(folder)
 
 
-def _check_template(folder: Path, name: str) -> None:
+def _check_template(folder: Path) -> None:
     """Raise InputError where the chat template is missing."""
     written = read_json(folder / "tokenizer_config.json").get("chat_template")
     if not written and not (folder / "chat_template.jinja").exists():
         raise InputError(
-            f"{folder}: no chat template; expected one in chat_template.jinja, or a Jinja file "
-            f"under models.{name}.chat_template"
+            f"{folder}: no chat template; expected one in chat_template.jinja, or the model's "
+            "chat_template set to a Jinja file"
         )
 
 
-def _check_end_token(folder: Path, name: str) -> None:
+def _check_end_token(folder: Path) -> None:
     """Raise InputError where nothing says which token ends an answer."""
     settings = folder / "generation_config.json"
     generation = read_json(settings) if settings.exists() else read_json(folder / "config.json")
     if generation.get("eos_token_id") is None:
         raise InputError(
-            f"{settings}: no eos_token_id; expected the token that ends an answer, there or "
-            f"under models.{name}.end_tokens"
+            f"{settings}: no eos_token_id; expected the token that ends an answer, or the model's "
+            "end_tokens set to some"
         )
