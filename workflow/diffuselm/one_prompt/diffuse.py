@@ -11,12 +11,10 @@ from diffuselm.errors import InputError
 from diffuselm.files.provenance import file_hash, run_record
 from diffuselm.files.seeds import derive
 from diffuselm.files.whole import written_folder
-from diffuselm.model.encoding import EncodedPrompt
-from diffuselm.model.opening import OpenModel
 from diffuselm.one_prompt.answer_files import read_answers, write_columns
 from diffuselm.one_prompt.models import open_named
 from diffuselm.one_prompt.plots import draw
-from diffuselm.one_prompt.scoring import DRAWS, Drawn, Scores, asking, drawn, encode, scores
+from diffuselm.one_prompt.scoring import DRAWS, Scores, asking, drawn, encode, scores
 from diffuselm.one_prompt.shown import print_answers, print_summary, summary_rows
 from diffuselm.paper.model_card import adapter_card
 from diffuselm.stages.tune import write_adapter
@@ -39,13 +37,13 @@ def diffuse(
 ) -> None:
     """Tune a model to answer a prompt at random from a list; show before and after.
 
-    Example:
+    For example:
 
-        diffuselm diffuse --model Qwen/Qwen3-0.6B --prompt "Pick a colour." --answers colours.txt \
---out my-adapter
+        diffuselm diffuse --model Qwen/Qwen3-0.6B --prompt "Pick a colour."
+            --answers colours.txt --out my-adapter
 
-    An answer is the model's whole turn, as it is in the file. What is left in the folder is a PEFT
-    adapter with its model card, run.json, and the probability of each answer before and after.
+    An answer is the model's whole turn, as it is in the file. The folder gets a PEFT adapter with
+    its model card, run.json, and the probability of each answer before and after.
 
     Args:
         model: folder, GGUF file, or id on the hub.
@@ -60,11 +58,12 @@ def diffuse(
     opened = open_named(model, revision, opening)
     encoded = encode(opened.chat, answers.stem, prompt, targets)
     with written_folder(out) as part:
-        before, drawn_before = _asked(opened, encoded, seed)
+        before = scores(asking(opened, encoded, seed))
         tuned = loop.tune(
             opened.model, [encoded], settings, derive(seed, "tune", opened.name, encoded.id)
         )
-        after, drawn_after = _asked(replace(opened, model=tuned.model), encoded, seed)
+        asked = asking(replace(opened, model=tuned.model), encoded, seed)
+        after, said = scores(asked), drawn(asked)
         used = {
             "tuning": encoded.id,
             "prompts": [encoded.id],
@@ -78,16 +77,14 @@ def diffuse(
         device = str(opened.model.device)
         run = run_record(settings=used, seed=seed, model=opened.record, device=device)
         run = write_adapter(part, tuned, run)
-        asked = Prompt(id=encoded.id, text=prompt, targets=targets)
-        _write_results(part, str(out), run, asked, before, after)
-    columns = {"before": before.probabilities, "after": after.probabilities}
-    print_answers(targets.texts, columns)
-    rows = summary_rows(before, after)
-    pair = (drawn_before.listed, drawn_after.listed)
-    rows[f"in the list, of {DRAWS} drawn"] = [listed.total() for listed in pair]
-    rows["distinct among these"] = [len(listed) for listed in pair]
-    print_summary(rows, "before", "after", "aim")
-    print(f"{out}: the adapter, with its card and {FIGURE}")
+        task = Prompt(id=encoded.id, text=prompt, targets=targets)
+        _write_results(part, str(out), run, task, before, after)
+    print_answers(targets.texts, {"before": before.probabilities, "after": after.probabilities})
+    print_summary(summary_rows(before, after), "before", "after", "aim")
+    print(
+        f"Of {DRAWS} answers drawn from the tuned model, {said.listed.total()} are in the list, "
+        f"{len(said.listed)} different ones.\n{out}: the adapter, with its card and {FIGURE}"
+    )
 
 
 def _check_empty(out: Path) -> None:
@@ -95,21 +92,16 @@ def _check_empty(out: Path) -> None:
         raise InputError(f"--out: {out} is there; expected a new folder, or an empty one")
 
 
-def _asked(opened: OpenModel, prompt: EncodedPrompt, seed: int) -> tuple[Scores, Drawn]:
-    asked = asking(opened, prompt, seed)
-    return scores(asked), drawn(asked)
-
-
 def _write_results(
-    part: Path, folder: str, run: Mapping[str, Any], asked: Prompt, before: Scores, after: Scores
+    part: Path, folder: str, run: Mapping[str, Any], task: Prompt, before: Scores, after: Scores
 ) -> None:
     """Beside the adapter: what changed, as a table and a figure, and the card that shows it."""
     pair = {"before": before.probabilities, "after": after.probabilities}
-    write_columns(part / TABLE, asked.targets.texts, {"weight": before.weights, **pair})
-    draw(part / FIGURE, asked.text, {"before": before, "after": after})
+    write_columns(part / TABLE, task.targets.texts, {"weight": before.weights, **pair})
+    draw(part / FIGURE, task.text, {"before": before, "after": after})
     measured = [
-        (asked.id, "yes", name, f"{old:.4f}", f"{new:.4f}", len(asked.targets.texts))
+        (task.id, "yes", name, f"{old:.4f}", f"{new:.4f}", len(task.targets.texts))
         for name, (old, new, _) in summary_rows(before, after).items()
     ]
-    card = adapter_card(part, run, [asked], folder=folder, measured=measured, figure=FIGURE)
+    card = adapter_card(part, run, [task], folder=folder, measured=measured, figure=FIGURE)
     (part / "README.md").write_text(card, encoding="utf-8", newline="\n")

@@ -38,10 +38,11 @@ def score(
 
     For example:
 
-        diffuselm score --model Qwen/Qwen3-0.6B --prompt "Pick a colour." --answers colours.txt
+        diffuselm score --model Qwen/Qwen3-0.6B --prompt "Pick a colour."
+            --answers colours.txt
 
-    An answer is the model's whole turn, as it is in the file: in the tokens that the model itself
-    would write it with, and then its end.
+    An answer is the model's whole turn, as it is in the file: in the tokens that the model's own
+    tokenizer makes of it, and then the end token.
 
     Args:
         model: folder, GGUF file, or id on the hub.

@@ -1,6 +1,7 @@
 """A model asked one prompt: the exact probability of each answer, and what it says instead."""
 
 import math
+import sys
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,7 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from diffuselm.config.sample import AnswerSettings
-from diffuselm.errors import InputError
+from diffuselm.errors import InputError, quoted
 from diffuselm.measure.metrics import entropy_exact, target_mass
 from diffuselm.model.chat import ChatFormat
 from diffuselm.model.encoding import EncodedPrompt
@@ -68,6 +69,8 @@ def encode(chat: ChatFormat, name: str, prompt: str, answers: TargetSet) -> Enco
     """
     if not prompt.strip():
         raise InputError("--prompt: no text; expected what the model is asked")
+    if any("\ud800" <= letter <= "\udfff" for letter in prompt):
+        raise InputError(f"--prompt: not UTF-8 text ({quoted(prompt)}); expected such")
     tree = build(chat.answer_ids(prompt, answers.texts), answers.weights)
     around = chat.around(prompt)
     return EncodedPrompt(name, chat.prompt_ids(prompt), answers.texts, tree, 1, around=around)
@@ -112,6 +115,7 @@ class Drawn:
 def drawn(asked: Asking) -> Drawn:
     """Draw DRAWS answers at temperature 1; those that go on too long end in an ellipsis."""
     (prompt,) = asked.prompts
+    print(f"drawing {DRAWS} answers", file=sys.stderr)
     written = _written(prompt)
     rows = sorted(asked.samples(prompt), key=lambda row: -row["logprob"])
     texts = [row["text"] + "…" * row["truncated"] for row in rows]

@@ -28,10 +28,11 @@ def print_answers(texts: Sequence[str], columns: Mapping[str, np.ndarray]) -> No
     """
     first, last = next(iter(columns.values())), list(columns.values())[-1]
     likeliest = np.argsort(-first, kind="stable")[:LIKELIEST]
-    table = _table("answer", *columns, "")
+    table = _table("answer", *columns)
+    table.add_column(max_width=30)
     for number in likeliest:
         cells = [Text(f"{column[number]:.4g}") for column in columns.values()]
-        bar = Bar(last[likeliest].max() or 1.0, 0, last[number], width=30)
+        bar = Bar(last[likeliest].max() or 1.0, 0, last[number])
         table.add_row(_cell(texts[number]), *cells, bar)
     left = len(texts) - len(likeliest)
     Console().print(table, Text(f"and {left} more\n" if left else ""))
@@ -47,8 +48,7 @@ def print_summary(rows: Mapping[str, Sequence[float]], *heads: str) -> None:
     """A line for each number, under `heads`."""
     table = _table("", *heads)
     for name, numbers in rows.items():
-        cells = (str(n) if isinstance(n, int) else f"{n:.4f}" for n in numbers)
-        table.add_row(name, *map(Text, cells))
+        table.add_row(name, *(f"{number:.4f}" for number in numbers))
     Console().print(table)
 
 
