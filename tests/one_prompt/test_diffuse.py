@@ -16,7 +16,8 @@ from peft import AutoPeftModelForCausalLM
 
 from diffuselm.errors import InputError
 from diffuselm.files.json_files import read_json
-from diffuselm.files.provenance import file_hash
+from diffuselm.files.provenance import content_hash, file_hash
+from diffuselm.one_prompt.answer_files import read_answers
 from one_prompt_runs import MODEL, plain_log_probs, run, table
 
 ROOT = Path(__file__).parents[2]
@@ -101,7 +102,8 @@ def test_the_folder_says_what_made_it_and_what_that_changed(tuned):
     }  # fmt: skip
     made = read_json(adapter / "run.json")
     assert made["settings"]["prompt"] == PROMPT
-    assert made["settings"]["answers_sha256"] == file_hash(answers)
+    read = read_answers(answers)
+    assert made["settings"]["answers_sha256"] == content_hash([read.texts, read.weights])
     assert made["settings"]["passes"] == 60
     assert made["model"]["files"]["model.safetensors"] == file_hash(MODEL / "model.safetensors")
     card = ModelCard((adapter / "README.md").read_text("utf-8"))

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from huggingface_hub import ModelCard
 
 from diffuselm.config.models import OpeningSettings
 from diffuselm.one_prompt.models import open_named
@@ -45,9 +46,9 @@ def test_a_hub_s_model_is_of_a_commit_that_is_said_and_kept(listed, tmp_path):
     config = (tmp_path / "adapter/adapter_config.json").read_text()
     assert f'"base_model_name_or_path": "{REPO}"' in config
     assert f'"revision": "{COMMIT}"' in config
-    card = (tmp_path / "adapter/README.md").read_text()
-    assert card.startswith(f"---\nbase_model: {REPO}\nbase_model_relation: adapter\n")
-    assert f"'{REPO}', revision='{COMMIT}'" in card
+    card = ModelCard((tmp_path / "adapter/README.md").read_text())
+    assert (card.data.base_model, card.data.base_model_relation) == (REPO, "adapter")
+    assert f"'{REPO}', revision='{COMMIT}'" in card.content
 
 
 @pytest.mark.parametrize(

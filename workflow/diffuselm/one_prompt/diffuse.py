@@ -8,7 +8,7 @@ from typing import Any
 from diffuselm.config.models import OpeningSettings
 from diffuselm.config.tune import LoraSettings
 from diffuselm.errors import InputError
-from diffuselm.files.provenance import file_hash, run_record
+from diffuselm.files.provenance import content_hash, run_record
 from diffuselm.files.seeds import derive
 from diffuselm.files.whole import written_folder
 from diffuselm.one_prompt.answer_files import read_answers, write_columns
@@ -68,7 +68,7 @@ def diffuse(
             "tuning": encoded.id,
             "prompts": [encoded.id],
             "prompt": prompt,
-            "answers_sha256": file_hash(answers),
+            "answers_sha256": content_hash([targets.texts, targets.weights]),
             "start_sha256": None,
             **settings.model_dump(mode="json"),
             **opened.used,
