@@ -11,7 +11,8 @@ from transformers import PreTrainedTokenizerFast
 from diffuselm.errors import InputError
 from diffuselm.model.chat import ChatFormat
 from diffuselm.model.opening import OpenModel
-from diffuselm.one_prompt.scoring import asking, encode, scores
+from diffuselm.one_prompt.question import encode
+from diffuselm.one_prompt.scoring import asking, scores
 from diffuselm.one_prompt.spellings import spelled
 from diffuselm.tasks.prompts import TargetSet
 

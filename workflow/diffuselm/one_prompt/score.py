@@ -5,11 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from diffuselm.config.models import OpeningSettings
-from diffuselm.one_prompt.answer_files import read_answers, write_columns
-from diffuselm.one_prompt.models import open_named
+from diffuselm.one_prompt.answer_files import write_columns
 from diffuselm.one_prompt.plots import check_plot, draw
-from diffuselm.one_prompt.scoring import Scores, asking, drawn, encode, scores
+from diffuselm.one_prompt.question import Question
+from diffuselm.one_prompt.scoring import Scores, drawn, scores
 from diffuselm.one_prompt.shown import (
     print_answers,
     print_others,
@@ -23,14 +22,9 @@ LOW = 0.5  # target mass, below which what the model says instead is of interest
 
 def score(
     *,
-    model: str,
-    prompt: str,
-    answers: Path,
-    revision: str | None = None,
+    question: Question,
     adapter: Path | None = None,
     spellings: bool = False,
-    seed: int = 1,
-    settings: OpeningSettings = OpeningSettings(),
     out: Path | None = None,
     plot: Path | None = None,
 ) -> None:
@@ -45,20 +39,13 @@ def score(
     tokenizer makes of it, and then the end token.
 
     Args:
-        model: folder, GGUF file, or id on the hub.
-        prompt: what the model is asked.
-        answers: file with an answer a line, each with a tab and a weight or none with one.
-        revision: commit or branch on the hub; by default the newest commit.
         adapter: PEFT adapter to put on the model.
         spellings: also sum over all other tokens that write the same answer.
-        seed: of the answers that are drawn where most of the model's are not in the list.
         out: file to write, a line for each answer, separated by tabs.
         plot: PNG to write.
     """
     check_plot(plot)
-    targets = read_answers(answers)
-    opened = open_named(model, revision, settings, adapter)
-    asked = asking(opened, encode(opened.chat, answers.stem, prompt, targets), seed)
+    asked = question.open(adapter)
     found = scores(asked)
     walked = spelled(asked, found) if spellings else None
     _print(found, walked)
@@ -67,7 +54,7 @@ def score(
     if out is not None:
         write_columns(out, found.prompt.targets, _columns(found, walked))
     if plot is not None:
-        draw(plot, prompt, {opened.name: found})
+        draw(plot, question.prompt, {asked.opened.name: found})
 
 
 def _print(found: Scores, walked: Spelled | None) -> None:
@@ -79,7 +66,7 @@ def _print(found: Scores, walked: Spelled | None) -> None:
     if walked is not None:
         mass = math.fsum(walked.probabilities)
         print(
-            f"All spellings: target mass {mass:.4f}, at most {mass + walked.unexplored:.4f}: "
+            f"All spellings: target mass {mass:.4g}, at most {mass + walked.unexplored:.4g}: "
             f"beginnings below {walked.least:g} were not followed."
         )
 

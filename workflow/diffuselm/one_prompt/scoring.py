@@ -10,16 +10,13 @@ import numpy as np
 from tqdm import tqdm
 
 from diffuselm.config.sample import AnswerSettings
-from diffuselm.errors import InputError, quoted
 from diffuselm.measure.metrics import entropy_exact, target_mass
-from diffuselm.model.chat import ChatFormat
 from diffuselm.model.encoding import EncodedPrompt
 from diffuselm.model.opening import OpenModel
 from diffuselm.progress import progress
 from diffuselm.sampling.asking import Asking
-from diffuselm.tasks.prompts import TargetSet
 from diffuselm.tree.layouts import score
-from diffuselm.tree.prefix_tree import PrefixTree, build, optimal_loss, subtree
+from diffuselm.tree.prefix_tree import PrefixTree, optimal_loss, subtree
 
 DRAWS = 100  # answers, to see what else a model says
 ROOM = 16  # tokens of a drawn answer at least
@@ -60,20 +57,6 @@ class Scores:
         """The same of a model whose answers are the list's, in its shares."""
         optimum = optimal_loss(self.prompt.tree)
         return {"target mass": 1.0, "entropy": optimum, "KL divergence": 0.0}
-
-
-def encode(chat: ChatFormat, name: str, prompt: str, answers: TargetSet) -> EncodedPrompt:
-    """Prompt and answers as tokens; an answer is the model's whole turn, and then it ends.
-
-    Raises InputError for what the model's tokens cannot write.
-    """
-    if not prompt.strip():
-        raise InputError("--prompt: no text; expected what the model is asked")
-    if any("\ud800" <= letter <= "\udfff" for letter in prompt):
-        raise InputError(f"--prompt: not UTF-8 text ({quoted(prompt)}); expected such")
-    tree = build(chat.answer_ids(prompt, answers.texts), answers.weights)
-    around = chat.around(prompt)
-    return EncodedPrompt(name, chat.prompt_ids(prompt), answers.texts, tree, 1, around=around)
 
 
 def asking(opened: OpenModel, prompt: EncodedPrompt, seed: int) -> Asking:
