@@ -99,7 +99,7 @@ def test_the_help_shows_an_example_and_what_the_answers_are(command, capsys):
     ("changes", "problem"),
     [
         ({"--prompt": " "}, "--prompt: no text; expected what the model is asked"),
-        ({"--prompt": "a\udcff"}, "--prompt: not UTF-8 text"),
+        ({"--prompt": "a\udcff"}, "--prompt: .* is not UTF-8 text; expected"),
         ({"--model": "models/no/such"}, "--model: no folder or file models/no/such; expected"),
         ({"--model": "no.gguf"}, "--model: no folder or file no.gguf; expected"),
         ({"--model": __file__}, "test_score.py: not a GGUF file; expected one"),
