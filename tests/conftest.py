@@ -23,6 +23,7 @@ SLOW = (
     "model/test_hub.py",
     "model/test_paper_shapes.py",
     "model/test_real_tokenizers.py",
+    "one_prompt/test_models.py",
     "plan/test_baseline.py",
     "stages/test_adapters.py",
     "test_warm.py",

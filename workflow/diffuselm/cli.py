@@ -23,7 +23,12 @@ from diffuselm.config.base import Settings
 from diffuselm.errors import InputError, NonFiniteLossError, one_line
 
 # A stage's function is its command, imported only when it is called.
+BY_HAND = {
+    "score": "one_prompt.score:score",
+    "diffuse": "one_prompt.diffuse:diffuse",
+}
 COMMANDS = {
+    **BY_HAND,
     "names": "tasks.natural_names:write_natural",
     "ranges": "tasks.number_ranges:write_ranges",
     "targets": "tasks.target_sets:write_targets",
@@ -72,7 +77,7 @@ HELP = {
 
 app = App(
     name="diffuselm",
-    help="Stages of the workflow: files in, files out. Snakemake runs them; so can you.",
+    help="A model's answers to one prompt; and the stages of the workflow, files in, files out.",
     help_format="plaintext",
     version=__version__,
     default_parameter=Parameter(consume_multiple=True, negative=()),
@@ -94,7 +99,12 @@ def _summary(function: str) -> str:
 
 for name, function in COMMANDS.items():
     listed = sys.argv[1:] in (["--help"], ["-h"], [])
-    app.command(f"diffuselm.{function}", name=name, help=_summary(function) if listed else None)
+    app.command(
+        f"diffuselm.{function}",
+        name=name,
+        help=_summary(function) if listed else None,
+        group="One prompt and a list of answers" if name in BY_HAND else "Stages of the workflow",
+    )
 
 
 @app.meta.default
@@ -133,8 +143,8 @@ def main() -> None:
     # PEFT still asks transformers by an older name; nothing a user could act on.
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-    # The hub is for the one stage that downloads; PEFT would ask it about a base model's files.
-    if sys.argv[1:2] != ["download"]:
+    # The hub is for what downloads; PEFT would ask it about a base model's files.
+    if sys.argv[1:2] not in (["download"], *([name] for name in BY_HAND)):
         os.environ["HF_HUB_OFFLINE"] = "1"
     _on_signals(_stop)
     try:

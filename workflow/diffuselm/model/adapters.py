@@ -62,5 +62,5 @@ def check_base(adapter: Path, record: Mapping[str, Any], record_path: Path) -> N
     if isinstance(tuned, dict) and tuned.get("files") != record["files"]:
         raise InputError(
             f"{adapter}: was tuned on {tuned.get('model')}, with files of other SHA-256; "
-            f"expected an adapter of the model of {record_path}"
+            f"expected an adapter of {record_path.stem}"
         )

@@ -49,6 +49,8 @@ STYLE = {
 in_style = mpl.rc_context(STYLE)
 # Of figures 3, 4 and 5: before tuning, out of and in distribution.
 CONDITIONS = {"base": BASE, "OOD": TUNED, "ID": IN_DISTRIBUTION}
+# Left out of a file's metadata: dates and versions, which would make two runs differ.
+_DATED = {".png": "Software", ".pdf": "CreationDate"}
 _WHISKER = {"elinewidth": 0.7, "capsize": 1.2, "capthick": 0.7}
 
 
@@ -160,15 +162,19 @@ def say_not_run(panel: Axes) -> None:
 
 def write_figure(out: Path, number: int | str, figure: Figure, data: pd.DataFrame) -> None:
     """Write `out`/figure-N.png (300 dpi), .pdf and .csv, each whole; same data, same bytes."""
-    stem = Path(out) / f"figure-{number}"
-    FigureCanvasAgg(figure)
-    # Without the dates and versions that would make two runs differ.
-    for kind, left_out in {"png": "Software", "pdf": "CreationDate"}.items():
-        with mpl.rc_context(STYLE), written_whole(stem.with_name(f"{stem.name}.{kind}")) as part:
-            figure.savefig(part, format=kind, dpi=300, metadata={left_out: None})
-    with written_whole(stem.with_name(f"{stem.name}.csv")) as part:
+    stem = f"figure-{number}"
+    for kind in _DATED:
+        save_figure(Path(out) / f"{stem}{kind}", figure)
+    with written_whole(Path(out) / f"{stem}.csv") as part:
         # Answers may hold a bare carriage return, which only a quoted cell keeps.
         data.to_csv(part, index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+
+
+def save_figure(path: Path, figure: Figure) -> None:
+    """Write a figure as .png (300 dpi) or .pdf, whole; the same figure, the same bytes."""
+    FigureCanvasAgg(figure)
+    with mpl.rc_context(STYLE), written_whole(path) as part:
+        figure.savefig(part, format=path.suffix[1:], dpi=300, metadata={_DATED[path.suffix]: None})
 
 
 @cache

@@ -28,6 +28,7 @@ from diffuselm.paper.job_times import WEIGHTS
 from diffuselm.paper.number_tables import PAPER_N
 from diffuselm.paper.table_files import DASH, escape_markdown, markdown_rows
 from diffuselm.paper.templating import TEMPLATES
+from diffuselm.tasks.prompts import Prompt
 from diffuselm.tasks.target_sets import read_prompts
 
 # Metric -> its title, digits, and whether it was sampled and so has an interval.
@@ -61,22 +62,54 @@ def model_cards(
         shown = ModelRecord(model["model"], model["stand_in"], model["paper_model"], baseline)
         numbers = mean_over_seeds(measured[measured["seed"] == run["seed"]])
         start = settings["start_sha256"]
-        card = _card(
+        card = adapter_card(
+            adapter,
             run,
-            library="peft",
-            relation="adapter",
+            asked,
             folder=str(adapter),
             # The run whose adapter has this hash, or the hash where it is none of the model's.
             start=start and weights.get(start, f"with SHA-256 {start}"),
-            tuned_on=[(p.id, p.text, len(p.targets.texts)) for p in asked],
-            **_training(adapter, len(asked)),
             measured=list(_measured(numbers, shown, settings)),
             other_counts=_other_counts(numbers, shown, settings["tuning"]),
             baseline=baseline,
-            question=asked[0].text,
         )
         with written_whole(adapter / "README.md") as part:
             part.write_text(card, encoding="utf-8", newline="\n")
+
+
+def adapter_card(
+    adapter: Path,
+    run: Mapping[str, Any],
+    prompts: Sequence[Prompt],
+    *,
+    folder: str,
+    measured: Sequence[Sequence[object]],
+    other_counts: Mapping[str, int] | None = None,
+    start: str | None = None,
+    baseline: str = "base",
+    figure: str | None = None,
+) -> str:
+    """The card of an adapter, whose run.json is `run`, tuned on `prompts`.
+
+    `adapter` holds its training.parquet, and `folder` is where it will be loaded from. `measured`
+    has rows of the table under "Before and after", `other_counts` the answers to a prompt of tasks
+    that were not asked as often as in the paper; with a `figure`, a file beside the card, its
+    metrics are exact ones of a single prompt.
+    """
+    return _card(
+        run,
+        library="peft",
+        relation="adapter",
+        folder=folder,
+        start=start,
+        tuned_on=[(p.id, p.text, len(p.targets.texts)) for p in prompts],
+        **_training(adapter, len(prompts)),
+        measured=measured,
+        other_counts=other_counts,
+        baseline=baseline,
+        figure=figure,
+        question=prompts[0].text,
+    )
 
 
 def merged_card(*, folder: Path, run: Mapping[str, Any], dtype: str) -> str:

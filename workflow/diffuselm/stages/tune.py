@@ -2,6 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from diffuselm.config.tune import LoraSettings
 from diffuselm.files.json_files import write_json
@@ -55,11 +56,21 @@ def tune(
             every=checkpoint_seconds,
         )
         made = job.record({**used, "token_budget": tuned.token_budget}, opened)
-        made["tokens"] = tuned.tokens
-        made["tuned_parameters"], made["parameters"] = tuned.model.get_nb_trainable_parameters()
         with written_folder(out) as part:
-            save(tuned.model, opened.record, part)
-            write_rows(part / "training.parquet", map(asdict, tuned.history), TRAINING)
-            made["files"] = {name: file_hash(part / name) for name in ADAPTER_FILES}
-            write_json(part / "run.json", made)
+            write_adapter(part, tuned, made)
         remove(job.checkpoint)
+
+
+def write_adapter(folder: Path, tuned: loop.Tuned, made: dict[str, Any]) -> dict[str, Any]:
+    """Write the adapter, training.parquet and run.json; returns what run.json holds.
+
+    `made` is the record of the run, the model's included; what training took is added.
+    """
+    save(tuned.model, made["model"], folder)
+    write_rows(folder / "training.parquet", map(asdict, tuned.history), TRAINING)
+    trained, parameters = tuned.model.get_nb_trainable_parameters()
+    told = {"tokens": tuned.tokens, "tuned_parameters": trained, "parameters": parameters}
+    files = {name: file_hash(folder / name) for name in ADAPTER_FILES}
+    whole = {**made, **told, "files": files}
+    write_json(folder / "run.json", whole)
+    return whole

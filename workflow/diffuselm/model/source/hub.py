@@ -35,10 +35,22 @@ _OF_THE_DISK = {
 def download(*, name: str, hub: str, revision: str, out: Path) -> None:
     """Fetch the files of a model that are used, and write the record of the commit and its folder.
 
-    `name` is the model's in the config, `hub` its id on the hub. The cache is the user's (HF_HOME,
-    HF_HUB_CACHE); a token is that of HF_TOKEN or of `hf auth login`. What the cache holds whole is
-    not fetched again, and a commit that is whole there, or offline (HF_HUB_OFFLINE) any revision,
-    needs no request. Raises InputError, which says what to do, for all that keeps the model away.
+    `name` is the model's in the config. Raises InputError as `fetch` does.
+    """
+    try:
+        record = fetch(hub, revision)
+    except InputError as error:
+        raise InputError(f"models.{name}: {error}") from None
+    write_json(out, {"model": name, **record})
+
+
+def fetch(hub: str, revision: str) -> dict[str, str]:
+    """Fetch the files of a model that are used; returns its id, revision, commit and folder.
+
+    `hub` is its id on the hub. The cache is the user's (HF_HOME, HF_HUB_CACHE); a token is that of
+    HF_TOKEN or of `hf auth login`. What the cache holds whole is not fetched again, and a commit
+    that is whole there, or offline (HF_HUB_OFFLINE) any revision, needs no request. Raises
+    InputError, which says what to do, for all that keeps the model away.
     """
     # The library's warnings name addresses, signed ones too, and pass on what a server says.
     set_verbosity_error()
@@ -47,15 +59,12 @@ def download(*, name: str, hub: str, revision: str, out: Path) -> None:
     try:
         folder = _snapshot(hub, revision)
         _check_whole(folder)
-    except InputError as error:
-        raise InputError(f"models.{name}: {error}") from error
+    except InputError:
+        raise
     except Exception as error:  # a malformed answer surfaces as any kind
         # Without the chain: a library's own text may hold the token.
-        raise InputError(
-            f"models.{name}: {_page(hub)} at {revision}: {_advice(error, hub)}"
-        ) from None
-    record = {"repo": hub, "revision": revision, "commit": folder.name, "path": str(folder)}
-    write_json(out, {"model": name, **record})
+        raise InputError(f"{_page(hub)} at {revision}: {_advice(error, hub)}") from None
+    return {"repo": hub, "revision": revision, "commit": folder.name, "path": str(folder)}
 
 
 def _snapshot(repo: str, revision: str) -> Path:

@@ -1,0 +1,1 @@
+"""One prompt and a list of answers, without a config: what `score` and `diffuse` are made of."""
