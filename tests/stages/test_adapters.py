@@ -125,9 +125,9 @@ def test_peft_loads_an_adapter_with_its_base_model_and_gives_the_same_probabilit
     np.testing.assert_allclose(plain_log_probs(results, model), expected[0], atol=1e-4)
 
 
-def test_the_readme_s_code_gives_the_probabilities_that_are_reported(results, expected):
+def test_the_documented_code_gives_the_probabilities_that_are_reported(results, expected):
     """Without the dtype it would open the stand-in's weights in bfloat16, as they are stored."""
-    readme = (ROOT / "README.md").read_text()
+    readme = (ROOT / "docs/running.md").read_text()
     (code,) = re.findall(r"```python\n(from peft .*?)\n```", readme, re.DOTALL)
     folder = '"results/adapters/tiny-llama/all"'
     assert folder in code
