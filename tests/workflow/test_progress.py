@@ -26,7 +26,7 @@ import termios
 sys.path.insert(0, "{ROOT / "workflow"}")
 from diffuselm.plan.running_jobs import RunningJobs, tell
 onstart:
-    tell(RunningJobs({{"tune": 2, "all": 1}}, ["tune"]), logger, every=0.5)
+    tell(RunningJobs({{"tune": 2, "all": 1}}, ["tune"], say=logger.info), logger, every=0.5)
 rule all:
     input: expand("{{model}}.txt", model=["a", "b"])
 rule tune:
@@ -65,8 +65,13 @@ def test_a_terminal_gets_a_bar_in_one_line():
 @pytest.fixture
 def jobs(tmp_path):
     """Two rules take time; the clock stands at what the test sets."""
-    jobs = RunningJobs({"tune": 3, "sample": 1, "all": 1}, ["tune", "sample"], lambda: jobs.now)
-    jobs.now, jobs.folder = 1e9, tmp_path
+    jobs = RunningJobs(
+        {"tune": 3, "sample": 1, "all": 1},
+        ["tune", "sample"],
+        clock=lambda: jobs.now,
+        say=lambda line: jobs.said.append(line),
+    )
+    jobs.now, jobs.folder, jobs.said = 1e9, tmp_path, []
     return jobs
 
 
@@ -124,6 +129,16 @@ def test_a_job_is_told_by_the_last_line_of_its_own_log(jobs):
     assert jobs.text().endswith("tune m/1, 3 min: 40% 2 of 5 steps (3 min ago)")
 
 
+def test_a_job_that_took_long_says_at_its_end_what_it_found(jobs):
+    log = start(jobs, 1, "sample")
+    log.write_text("100% 3 of 3 prompts scored\nentropy in nats: numbers 1.25\n")
+    os.utime(log, (jobs.now,) * 2)
+    start(jobs, 2, "all")
+    happen(jobs, "job_finished", job_id=1)
+    happen(jobs, "job_finished", job_id=2)
+    assert jobs.said == ["sample m/1: entropy in nats: numbers 1.25"]
+
+
 def test_snakemake_tells_of_its_jobs(tmp_path):
     (tmp_path / "Snakefile").write_text(SNAKEFILE)
     done = subprocess.run(
@@ -136,3 +151,4 @@ def test_snakemake_tells_of_its_jobs(tmp_path):
     first = r"0 of 3 jobs .* not known .* Running:\n    tune [ab], 0 min: 40% 2 of 5 steps"
     assert re.search(first, done.stderr)
     assert "1 of 3 jobs are done; about 0 min left. Running:" in done.stderr
+    assert len(re.findall(r"^tune [ab]: 40% 2 of 5 steps$", done.stderr, re.MULTILINE)) == 2

@@ -112,7 +112,7 @@ def report_jobs():
     _, jobs = workflow.dag.stats()
     timed = [each.name for each in workflow.rules if "times" in each.params.keys()]
     counts = {name: count for name, count in jobs.items() if name != "total"}
-    tell(RunningJobs(counts, timed), logger)
+    tell(RunningJobs(counts, timed, say=logger.info), logger)
     # Jobs on this machine and in this environment, of which more than one opens a model.
     here = workflow.local_exec and not workflow.deployment_settings.deployment_method
     os.environ.pop(warm.SOCKET, None)

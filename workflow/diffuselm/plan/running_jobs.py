@@ -1,4 +1,6 @@
-"""What the jobs of a run are at: told every minute from Snakemake's own events and the jobs' logs.
+"""What the jobs of a run are at, from Snakemake's own events and the jobs' logs.
+
+Told every minute; and of each job that took long, the last line, which is what it found.
 
 An ordinary handler of Snakemake's logger, so that it works with every executor, with and without a
 terminal.
@@ -36,9 +38,10 @@ class RunningJobs(logging.Handler):
         jobs: Mapping[str, int],
         timed: Collection[str],
         clock: Callable[[], float] = time.time,
+        say: Callable[[str], None] = print,
     ) -> None:
         super().__init__()
-        self.clock = clock
+        self.clock, self.say = clock, say
         self.total = sum(jobs.values())
         self.left = Counter({rule: jobs[rule] for rule in timed if jobs.get(rule)})
         self.running: dict[int, _Job] = {}
@@ -59,7 +62,9 @@ class RunningJobs(logging.Handler):
                 self.done += 1
                 if job := self.running.pop(record.job_id, None):
                     self.took.setdefault(job.rule, []).append(self.clock() - job.since)
-                    self.left[job.rule] -= 1
+                    if job.rule in self.left:
+                        self.left[job.rule] -= 1
+                        self.say(f"{job.name}: {_last_line(job, self.clock())}")
             case "job_error":
                 self.running.pop(record.jobid, None)
 

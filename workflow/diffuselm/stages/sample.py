@@ -1,5 +1,6 @@
 """Stages `sample` and `sweep`: answers to prompts, and the exact probabilities of their targets."""
 
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -7,6 +8,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 
 from diffuselm.config.sample import AnswerSettings
@@ -15,6 +17,7 @@ from diffuselm.files.provenance import file_hash
 from diffuselm.files.resume import Finished, resumed
 from diffuselm.files.schemas import EXACT, SAMPLES, SWEEP, TEXT
 from diffuselm.files.tables import write_rows, write_table
+from diffuselm.measure.metrics import entropy, outcomes
 from diffuselm.model.adapters import adapter_hash
 from diffuselm.model.encoding import encode_prompts
 from diffuselm.model.opening import open_model
@@ -22,6 +25,7 @@ from diffuselm.progress import progress
 from diffuselm.sampling.asking import Asking
 from diffuselm.stages.model_jobs import ModelJob
 from diffuselm.tasks.paragraphs import read_paragraphs
+from diffuselm.tasks.prompts import task_of
 
 CODE = ("tree", "model", "sampling")  # that answers and probabilities depend on
 
@@ -57,9 +61,20 @@ def sample(
             for p in progress(asking.prompts, unit="prompts scored")
         ]
         losses = asking.text(read_paragraphs(held_out_text)) if held_out_text else []
-        write_table(samples, pa.concat_tables([SAMPLES.empty_table(), *answers]), SAMPLES)
+        drawn = pa.concat_tables([SAMPLES.empty_table(), *answers])
+        write_table(samples, drawn, SAMPLES)
         write_table(exact, pa.concat_tables(scores), EXACT)
         write_rows(text, losses, TEXT)
+    print(_entropies(drawn.to_pandas()), file=sys.stderr)
+
+
+def _entropies(samples: pd.DataFrame) -> str:
+    """The mean entropy of the answers to each task, for who waits for a first number."""
+    of_prompts = samples.groupby("prompt", sort=False).apply(
+        lambda rows: entropy(outcomes(rows["value"], rows["text"])).value
+    )
+    of_tasks = of_prompts.groupby(of_prompts.index.map(task_of), sort=False).mean()
+    return "entropy in nats: " + ", ".join(f"{task} {e:.2f}" for task, e in of_tasks.items())
 
 
 def sweep(
