@@ -20,6 +20,7 @@ if CONFIG.mt_bench:
 
 
 include: "workflow/rules/measure.smk"
+include: "workflow/rules/records.smk"
 include: "workflow/rules/adapters.smk"
 include: "workflow/rules/render.smk"
 
@@ -49,3 +50,4 @@ rule all:
         "results/metrics.parquet",
         rules.render.input,
         rules.model_cards.input,
+        rules.records.input,

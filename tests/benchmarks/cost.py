@@ -99,7 +99,7 @@ def work_of(plan: Plan, by_task: dict[str, dict[str, Size]]) -> Work:
         sampled=sum(len(by_task[task]) * PREFIXES.get(task, 1700) for task in short)
         + hot * config.sample.draws * config.sample.max_tokens,
         scored=sum(size.packed for task in measured for size in by_task[task].values()),
-        biographies=len(plan.biographies(model)),
+        biographies=len(plan.recorded(model, "biographies")),
         draws=config.sample.draws,
         rows=(config.sample.token_budget or 8192) // plan.longest["biographies"],
         loads=len(plan.tuned_on) + len(asked) + 1,

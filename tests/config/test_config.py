@@ -315,18 +315,18 @@ def test_biographies_are_tuned_from_all_and_left_out_of_it():
     six = plan(tasks=SIX)
     assert {t: p for t, p in whole.tuned_on.items() if t != "biographies"} == six.tuned_on
     assert whole.tuned_on["biographies"] == ["biographies/sketch"]
-    assert whole.biographies("some-model") == ["base", "all", "biographies"]
+    assert whole.recorded("some-model", "biographies") == ["base", "all", "biographies"]
     assert {t: whole.starts_from(t) for t in whole.tuned_on if whole.starts_from(t)} == {
         "biographies": "all"
     }
-    assert six.biographies("some-model") == []
+    assert six.of_records == []
 
 
 def test_biographies_alone_are_tuned_from_nothing():
     alone = plan(tasks=[BIOGRAPHIES])
     assert list(alone.tuned_on) == ["biographies"]
     assert alone.starts_from("biographies") is None
-    assert alone.biographies("some-model") == ["base", "biographies"]
+    assert alone.recorded("some-model", "biographies") == ["base", "biographies"]
 
 
 @pytest.mark.parametrize(
@@ -376,11 +376,52 @@ def test_a_task_says_how_long_its_answers_may_be_and_the_config_has_the_last_wor
     assert [longest[t] for t in ("names", "dates", "biographies", "dice")] == [8, 20, 320, 20]
 
 
-def test_persons_belong_to_biographies_alone(tmp_path):
-    people = tmp_path / "people.yaml"
-    people.write_text("prompts: {one: {text: Someone., targets: {draw_from: persons}}}")
-    with pytest.raises(InputError, match="expected targets of biographies"):
-        plan(tasks=[str(people)])
+def test_records_of_ones_own_are_tuned_from_all_and_asked_for_in_number(tmp_path):
+    """Only the tuning on the task is asked for more than for its answers."""
+    notes = tmp_path / "notes.yaml"
+    notes.write_text(
+        "{record: note, fields: {mood: {values: [good, bad]}, text: {}}, prompts: {a: {text: Hi}}}"
+    )
+    whole = plan(tasks=[*SIX, str(notes)], records=3000)
+    assert whole.of_records == ["notes"]
+    assert whole.tuned_on["notes"] == ["notes/a"]
+    assert "only-notes" not in whole.tuned_on
+    assert whole.starts_from("notes") == "all"
+    assert whole.longest["notes"] == 320
+    tunings = whole.recorded("some-model", "notes")
+    records = {tuning: whole.records("some-model", tuning, "notes") for tuning in tunings}
+    assert records == {"base": 1000, "all": 1000, "notes": 3000}
+    held = plan(tasks=[str(notes)], baseline="form", records=3000)
+    assert held.records("some-model", "held-notes", "notes") == 3000
+    assert held.records("some-model", "notes", "notes") == 100
+    # With nothing but records, the form is not taught: no answer would be compared with it.
+    for baseline in ("base", "form"):
+        alone = plan(tasks=[str(notes)], baseline=baseline, knowledge=None)
+        assert list(alone.tuned_on) == ["notes"]
+        assert all(alone.measured("some-model", tuning) for tuning in alone.tunings("some-model"))
+
+
+def test_given_values_share_the_answers_and_the_dataset_is_whole(tmp_path):
+    notes = tmp_path / "notes.yaml"
+    notes.write_text(
+        "record: note\nfields: {stars: {range: [1, 8], given: true}, mood: {values: [good, bad]}, "
+        "text: {}}\nprompts: {a: {text: <stars> stars}}"
+    )
+    whole = plan(tasks=[str(notes)])
+    assert len(whole.prompts["notes"]) == 8
+    assert whole.measured("some-model", "notes")["notes"] == 125
+    assert whole.records("some-model", "base", "notes") == 125
+    assert whole.records("some-model", "notes", "notes") == 1000
+
+
+@pytest.mark.parametrize("name", ["all", "form", "rng-10", "only-names"])
+def test_a_task_of_records_has_no_name_of_a_tuning(tmp_path, name):
+    path = tmp_path / f"{name}.yaml"
+    path.write_text(
+        "{record: note, fields: {mood: {values: [good, bad]}, text: {}}, prompts: {a: {text: Hi}}}"
+    )
+    with pytest.raises(InputError, match=f"tasks: '{name}' is (a tuning|taken); expected another"):
+        plan(tasks=[*SIX, str(path)])
 
 
 def test_a_further_task_leaves_the_other_tunings_alone(tmp_path):

@@ -10,12 +10,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from diffuselm.errors import InputError
 from diffuselm.files.provenance import content_hash
 from diffuselm.files.resume import only_one, resumed
-from diffuselm.files.schemas import BIOGRAPHIES, SAMPLES, TEXT
+from diffuselm.files.schemas import SAMPLES, TEXT, WHOLE, columns
 from diffuselm.files.tables import read_table
 
 PACKAGE = Path(__file__).parents[2] / "workflow"
@@ -218,9 +219,9 @@ def test_rows_come_back_exactly(folder):
          "valid": number % 2 == 0, "logprob": log_prob, "truncated": None}
         for number, (text, log_prob) in enumerate(zip(texts, numbers, strict=True))
     ]  # fmt: skip
-    of_schema = dict.fromkeys(BIOGRAPHIES.names)
-    biographies = [of_schema | {"birth_date": datetime.date(1900, 2, 28), "birth_year": 1900}]
-    for name, rows, schema in (("s", samples, SAMPLES), ("b", biographies, BIOGRAPHIES)):
+    dated = columns(day=pa.date32(), year=WHOLE)
+    days = [{"day": datetime.date(1900, 2, 28), "year": 1900}, {"day": None, "year": None}]
+    for name, rows, schema in (("s", samples, SAMPLES), ("d", days, dated)):
         for make in (rows.copy, unmade):
             with resumed(folder, "a") as finished:
                 found = finished.table(name, schema, make)

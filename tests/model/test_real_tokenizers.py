@@ -1,4 +1,5 @@
-"""Chat encoding with published tokenizers, from packages that carry them.
+"""Chat encoding with published tokenizers, from dataclasses import astuple
+from packages that carry them.
 
 mistral-common brings those of Mistral 7B (SentencePiece) and Nemo (byte-level), and encodes a
 request as the models were trained to read it; llama-tokenizer-js that of Llama 1 and 2, which npm
@@ -11,6 +12,7 @@ import re
 import shutil
 import subprocess
 import tarfile
+from dataclasses import astuple
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,8 +27,9 @@ from diffuselm.errors import InputError
 from diffuselm.model.answers import first_value, is_valid
 from diffuselm.model.chat import ChatFormat
 from diffuselm.model.opening import load_chat_format
-from diffuselm.tasks.persons import draw_persons, opening
+from diffuselm.tasks.persons import draw_persons
 from diffuselm.tasks.task_files import load_task
+from diffuselm.tasks.tuples import opening
 from diffuselm.tree.prefix_tree import build
 
 pytest.importorskip("mistral_common")
@@ -268,7 +271,7 @@ def test_every_target_is_prefix_free_and_comes_back_as_it_is(format_):
 
 
 def test_openings_of_biographies_come_back_as_they_are(format_):
-    openings = [opening(person) for person in draw_persons(1)[:50]]
+    openings = [opening(astuple(person)) for person in draw_persons(1)[:50]]
     for text, ids in zip(openings, format_.opening_ids(RNG, openings), strict=True):
         assert text.rstrip() == format_.decode(ids).strip()
 

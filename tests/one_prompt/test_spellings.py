@@ -14,7 +14,7 @@ from diffuselm.model.opening import OpenModel
 from diffuselm.one_prompt.question import encode
 from diffuselm.one_prompt.scoring import asking, scores
 from diffuselm.one_prompt.spellings import spelled
-from diffuselm.tasks.prompts import TargetSet
+from diffuselm.tasks.texts import TargetSet
 
 SPECIAL = ["<pad>", "<s>", "</s>", "<eot>"]
 TEMPLATE = (

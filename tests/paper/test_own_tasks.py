@@ -14,8 +14,9 @@ from diffuselm.files.tables import write_rows
 from diffuselm.paper.figure_of_tasks import figure_of_tasks
 from diffuselm.paper.own_tasks import of_targets
 from diffuselm.paper.tables_of_tasks import tables_of_tasks
-from diffuselm.tasks.prompts import Prompt, TargetSet
+from diffuselm.tasks.prompts import Prompt
 from diffuselm.tasks.target_sets import write_targets
+from diffuselm.tasks.texts import TargetSet
 
 DICE = "prompts: {two: {text: Roll., targets: {2: 1, 3: 2, 4: 1}}}"
 COINS = (

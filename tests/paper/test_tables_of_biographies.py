@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from diffuselm.errors import InputError
-from diffuselm.files.schemas import BIOGRAPHIES, METRICS
+from diffuselm.files.schemas import METRICS
 from diffuselm.files.tables import write_rows
+from diffuselm.paper.biographies import COLUMNS
 from diffuselm.paper.comparison import ModelRecord
 from diffuselm.paper.published import load_published
 from diffuselm.paper.table_files import Table, markdown
@@ -23,6 +24,7 @@ from diffuselm.paper.tables_7_8 import diversity_frame, tables_7_8
 from diffuselm.tasks.target_sets import write_targets
 
 PUBLISHED = Path(__file__).parents[2] / "resources" / "paper" / "published.csv"
+SHOWN = [name.replace("answer", "text") for name in COLUMNS.names]
 LLAMA = ModelRecord(model="tiny-llama", stand_in=True, paper_model="llama-2")
 GEMMA = ModelRecord(model="gemma-7b", stand_in=False, paper_model="gemma")
 PROMPT = "Tell of a person.\n\n{Name}\n{Gender - Female/Male}  twice"
@@ -41,9 +43,8 @@ def published() -> pd.DataFrame:
 def biography(draw: int, text: str = "{A B}\n{Male}", **fields) -> dict:
     valid = {"first_name": "Ada", "last_name": "Lee", "gender": "Female", "birth_year": 1985}
     valid |= {"birth_place": "Paris, France", "profession": "Judge", "valid": True}
-    flags = {"duplicate": False, "repeated_name": False}
     ids = {"prompt": "biographies/sketch", "seed": 1, "draw": draw, "text": text}
-    return dict.fromkeys(BIOGRAPHIES.names) | valid | flags | ids | fields
+    return dict.fromkeys(SHOWN) | valid | ids | fields
 
 
 def malformed(draw: int, text: str) -> dict:
@@ -53,7 +54,7 @@ def malformed(draw: int, text: str) -> dict:
 
 
 def frame(*rows: dict) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=BIOGRAPHIES.names)
+    return pd.DataFrame(rows, columns=SHOWN)
 
 
 def measured(tuning: str, field: str, metric: str, value: float, model: str = LLAMA.model) -> dict:
@@ -73,7 +74,7 @@ def rendered(
     paths = []
     for (model, tuning), rows in answers.items():
         paths.append(folder / "biographies" / model / f"{tuning}.parquet")
-        write_rows(paths[-1], rows, BIOGRAPHIES)
+        write_rows(paths[-1], [row | {"answer": row["text"]} for row in rows], COLUMNS)
     write_rows(folder / "metrics.parquet", metrics, METRICS)
     task = folder / "biographies.yaml"
     task.write_text(yaml.safe_dump({"prompts": {"sketch": {"text": PROMPT, "targets": ["a"]}}}))

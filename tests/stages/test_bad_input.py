@@ -680,7 +680,8 @@ COMMANDS = {
     "targets": f"targets --task {ROOT}/resources/tasks/names.yaml --natural {{at}}/{{file}} "
     "--seed 1 --out {at}/out/targets.parquet",
     "task": "targets --task {at}/{file} --seed 1 --out {at}/out/targets.parquet",
-    "biographies": "biographies --samples {at}/{file} --out {at}/out/biographies.parquet",
+    "records": "write-records --samples {at}/{file} --targets {at}/b.parquet --records 9 "
+    "--out {at}/out/biographies.parquet",
     "questions": "mt-bench-questions --source {at}/{file} --out {at}/out/questions.jsonl",
     "judge": "mt-bench-judge --questions {at}/q.jsonl --answers {at}/{file} --model judge "
     "--url http://127.0.0.1:9/v1 --repeats 1 --seed 1 --cache {at}/out/cache "
@@ -720,7 +721,7 @@ FILES = [
     ("task", "coin.json", json.dumps({**PROMPT, "targets": ["Heads"]}), "targets.0: 'Heads'"),
     ("task", "coin.json", json.dumps({**PROMPT, "eos": 1}), "eos: found 1;"),
     ("task", "coin.json", b'{"request": "Zo\xeb"}', "not readable as UTF-8 text"),
-    ("biographies", "samples.parquet", parquet(**NATURAL), "columns are ['name', 'count', "),
+    ("records", "samples.parquet", parquet(**NATURAL), "columns are ['name', 'count', "),
     ("questions", "questions.jsonl", None, "No such file"),
     ("questions", "questions.jsonl", "", "no lines"),
     ("questions", "questions.jsonl", QUESTION * 2, "line 2 repeats question_id 1 of line 1"),
@@ -746,6 +747,9 @@ def test_a_bad_file_is_refused(row, tmp_path, refused):
     (tmp_path / "folder").mkdir()
     (tmp_path / "out").mkdir()
     write_rows(tmp_path / "metrics.parquet", [], METRICS)
+    write_targets(
+        task=ROOT / "resources/tasks/biographies.yaml", seed=1, out=tmp_path / "b.parquet"
+    )
     put(tmp_path, {} if content is None else {file: content})
     name = "question 1: " if "turns [1]" in found else f"{tmp_path}"
     refused(name, found, *shlex.split(COMMANDS[command].format(at=tmp_path, file=file)))

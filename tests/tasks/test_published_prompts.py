@@ -10,9 +10,10 @@ from diffuselm.config.config import PAPER_TASKS
 from diffuselm.errors import InputError
 from diffuselm.files.schemas import TARGETS
 from diffuselm.files.tables import read_table
-from diffuselm.tasks.prompts import Prompt, TargetSet
+from diffuselm.tasks.prompts import Prompt
 from diffuselm.tasks.target_sets import write_targets
 from diffuselm.tasks.task_files import load_task, task_inputs, task_name, task_paths
+from diffuselm.tasks.texts import TargetSet
 
 TASKS = Path(__file__).parents[2] / "resources" / "tasks"
 # The authors' names of folders and files, and the prompts of ours that they stand for.

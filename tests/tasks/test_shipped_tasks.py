@@ -11,7 +11,6 @@ import pytest
 
 from diffuselm.config.config import PAPER_TASKS
 from diffuselm.tasks.natural_names import embedded
-from diffuselm.tasks.prompts import Persons
 from diffuselm.tasks.task_files import load_task
 
 TASKS = Path(__file__).parents[2] / "resources" / "tasks"
@@ -184,7 +183,10 @@ def test_an_answer_to_any_other_prompt_is_one_value_and_ends(prompts):
 def test_the_biography_prompt_is_table_2_to_the_letter():
     [prompt] = load_task(TASKS / "biographies.yaml")
     assert prompt.id == "biographies/sketch"
-    assert (prompt.targets, prompt.draw) == (None, Persons())
+    assert (prompt.targets, prompt.records.tuned) == (
+        None,
+        ("name", "gender", "birth", "birth_place"),
+    )
     assert prompt.text == TABLE_2
     assert (prompt.fields, prompt.ends) == (6, False)
 

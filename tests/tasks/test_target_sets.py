@@ -1,5 +1,6 @@
 """Target sets: distributions over braced values, drawn once, written and read back."""
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -14,16 +15,15 @@ from diffuselm.files import schemas
 from diffuselm.files.seeds import derive
 from diffuselm.files.tables import read_table, write_table
 from diffuselm.model.answers import braced_values, is_valid
-from diffuselm.tasks.persons import draw_persons, opening
-from diffuselm.tasks.prompts import TargetSet, beginning, value
+from diffuselm.tasks.persons import draw_persons
 from diffuselm.tasks.target_sets import draw_targets, read_prompts, write_targets
 from diffuselm.tasks.task_files import load_task
+from diffuselm.tasks.texts import TargetSet, value
 
 TASKS = Path(__file__).parents[2] / "resources" / "tasks"
 TARGETS = {
     "uniform": "[a, b]",
     "weighted": "{a: 1, b: 2}",
-    "persons": "{draw_from: persons}",
     "drawn": "{draw_from: natural_names, count: 2}",
 }
 
@@ -72,14 +72,6 @@ def test_a_target_set_is_read_back_from_braces_or_refused(texts):
 def test_a_target_set_is_a_distribution(texts, weights):
     with pytest.raises(InputError):
         TargetSet.of(texts, weights)
-
-
-@pytest.mark.parametrize("more", ["{Poet}", " ", "\n"])
-def test_the_beginning_of_a_biography_ends_with_its_fourth_line(more):
-    text = opening(draw_persons(1)[0])
-    assert beginning(text) == text
-    with pytest.raises(InputError, match="expected 4 lines of one braced value each"):
-        beginning(text + more)
 
 
 def test_each_prompt_draws_names_of_its_own(tmp_path):
@@ -141,13 +133,16 @@ def test_biographies_are_tuned_on_four_of_six_fields_of_210_persons(tmp_path):
     [prompt] = read_prompts([out])
     persons = draw_persons(derive(5, "targets", "biographies/sketch"))
     texts = prompt.targets.texts
-    assert texts == tuple(opening(person) for person in persons)
+    assert texts == tuple(
+        "".join(f"{{{value}}}\n" for value in dataclasses.astuple(person)) for person in persons
+    )
     assert set(prompt.targets.weights) == {1 / 210}
     assert len(set(texts)) == 210
     assert all(is_valid(text, True, fields=4) and text.endswith("}\n") for text in texts)
     assert prompt.fields == 6
     assert not prompt.ends
-    assert draw_targets(prompt, None, 6).texts != texts
+    [undrawn] = load_task(TASKS / "biographies.yaml")
+    assert draw_targets(undrawn, None, 6).texts != texts
 
 
 def test_names_are_asked_for_only_where_a_prompt_draws_them(tmp_path):

@@ -81,9 +81,9 @@ BAD_TARGETS = {
     "vanishing weight": ("{Heads: 1.0e-300, Tails: 1.0e+300}", "'Heads' weighs 0.0"),
     "unknown source": (
         "{draw_from: cats, count: 2}",
-        "'cats'}; expected draw_from: natural_names or",
+        "'cats'}; expected draw_from: natural_names",
     ),
-    "count of persons": ("{draw_from: persons, count: 2}", "targets.count: unknown key"),
+    "truth": ("[true, false]", "True; expected text or a whole number (quote anything else)"),
     "no count": ("{draw_from: natural_names}", "targets.count: missing"),
     "count 0": ("{draw_from: natural_names, count: 0}", "targets.count: found 0; expected"),
     "count 1.5": ("{draw_from: natural_names, count: 1.5}", "targets.count: found 1.5; expected"),

@@ -17,11 +17,11 @@ from playwright.sync_api import sync_playwright
 
 from diffuselm.config.config import read_config
 from diffuselm.errors import InputError
-from diffuselm.files.schemas import BIOGRAPHIES
 from diffuselm.files.tables import write_table
 from diffuselm.paper.report_pages import html_page, report_pages
 from diffuselm.paper.table_files import escape_markdown, one_line
 from diffuselm.plan.plan import make_plan
+from sketches import BIOGRAPHIES
 from workflow_runs import MODEL, ROOT, SMALL, finished_run, snakemake
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -54,7 +54,7 @@ def poison(file):
     text = [field.name for field in BIOGRAPHIES if field.type == "string"]
     for column in {*text} - {"prompt", "problem"}:
         table[column] = [HOSTILE[i % len(HOSTILE)] for i in range(len(table))]
-    table["text"] = "\n".join(f"{{{line}}}" for line in HOSTILE)
+    table["answer"] = "\n".join(f"{{{line}}}" for line in HOSTILE)
     write_table(file, table.assign(valid=True, problem=None, birth_year=1985), BIOGRAPHIES)
 
 
@@ -62,7 +62,7 @@ def poison(file):
 def report(tmp_path_factory):
     folder = tmp_path_factory.mktemp("report") / "run"
     shutil.copytree(finished_run(), folder, symlinks=True)
-    poison(folder / f"results/biographies/{MODEL}/base.parquet")
+    poison(folder / f"results/records/biographies/{MODEL}/base.parquet")
     snakemake(folder, "--cores", "2", config=SMALL)
     snakemake(folder, "--report", "report.html", config=SMALL)
     return folder / "report.html"

@@ -8,9 +8,9 @@ import shutil
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from huggingface_hub.repocard import metadata_load
 
 from diffuselm.files.schemas import (
-    BIOGRAPHIES,
     EXACT,
     METRICS,
     NATURAL,
@@ -22,6 +22,7 @@ from diffuselm.files.schemas import (
 )
 from diffuselm.files.tables import read_table
 from loopback import completion, endpoint
+from sketches import BIOGRAPHIES
 from workflow_runs import (
     MODEL,
     SMALL,
@@ -106,7 +107,7 @@ def metric(folder, **wanted):
         ("results/exact/*/*.parquet", EXACT),
         ("results/text/*/*.parquet", TEXT),
         ("results/sweep/*.parquet", SWEEP),
-        ("results/biographies/*/*.parquet", BIOGRAPHIES),
+        ("results/records/biographies/*/*.parquet", BIOGRAPHIES),
         ("results/metrics.parquet", METRICS),
     ],
 )
@@ -127,7 +128,9 @@ def test_every_run_all_eight_tables_and_all_six_figures_are_there(finished):
             assert (adapter / file).is_file()
     for tuning in SKETCHED:
         for format in ("parquet", "jsonl"):
-            assert (finished / f"results/biographies/{MODEL}/{tuning}.{format}").stat().st_size
+            dataset = finished / f"results/records/biographies/{MODEL}/{tuning}.{format}"
+            assert dataset.stat().st_size
+    assert metadata_load(finished / f"results/records/biographies/{MODEL}/README.md")["configs"]
     for table in range(1, 9):
         for format in ("csv", "md", "tex"):
             assert (finished / f"results/tables/table-{table}.{format}").stat().st_size
@@ -158,12 +161,12 @@ def test_biographies_are_tuned_from_the_adapter_of_all_tasks(finished):
 
 def test_malformed_biographies_are_kept(finished):
     for tuning in SKETCHED:
-        file = finished / f"results/biographies/{MODEL}/{tuning}.parquet"
+        file = finished / f"results/records/biographies/{MODEL}/{tuning}.parquet"
         written = pq.read_table(file).to_pandas()
         assert len(written) == 1000
         assert (written["problem"].isna() == written["valid"]).all()
         with file.with_suffix(".jsonl").open(encoding="utf-8") as lines:
-            assert [json.loads(line)["text"] for line in lines] == written["text"].tolist()
+            assert [json.loads(line)["answer"] for line in lines] == written["answer"].tolist()
 
 
 def test_a_record_counts_the_seconds_of_its_job_alone(finished):
@@ -225,7 +228,7 @@ def test_a_result_that_was_lost_is_made_again(finished, tmp_path, lost):
         "adapters",
         "samples",
         "sweeps",
-        "biographies",
+        "records",
         "metrics",
         "model_cards",
         "tables",

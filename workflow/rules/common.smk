@@ -65,12 +65,20 @@ RUNS = {
 }
 TARGETS = jobs.target_files(PLAN.task_files)
 SHOWN = expand("results/models/{model}.shown.json", model=CONFIG.models)
+# The datasets of each task and model; a dataset of each run.
+RECORDS = {
+    (task, model): files for model, its in MODELS.items() for task, files in its["records"].items()
+}
+# Beside the folder `measure`: how records are read.
+READING = ("tasks/records", "tasks/record_kinds")
 # Tables 1 to 3 and figures 4 and 5 show single answers, of the first seed.
 BIOGRAPHIES = [
     file
     for model in CONFIG.models
     for file in jobs.files_of_runs(
-        "biographies", model, PLAN.runs_of(PLAN.biographies(model), [CONFIG.seed])
+        "records/biographies",
+        model,
+        PLAN.runs_of(PLAN.recorded(model, "biographies"), [CONFIG.seed]),
     )
 ]
 VERDICTS = [
@@ -154,6 +162,34 @@ def of_run(key):
         return RUNS[wildcards.model][wildcards.run][key]
 
     return found
+
+
+def of_records(key):
+    """What the plan says of a task's records in a run."""
+
+    def found(wildcards):
+        return RUNS[wildcards.model][wildcards.run][key][wildcards.task]
+
+    return found
+
+
+def records_of_model(wildcards):
+    """The datasets of a task and model."""
+    return RECORDS[wildcards.task, wildcards.model]
+
+
+def run_records_of_model(wildcards):
+    """What drew the answers in them."""
+    return [
+        f"results/samples/{wildcards.model}/{Path(file).stem}.run.json"
+        for file in records_of_model(wildcards)
+    ]
+
+
+def card_flags(wildcards):
+    baseline = MODELS[wildcards.model]["baseline"]
+    best = f"held-{wildcards.task}" if baseline == "form" else wildcards.task
+    return options(tuning=best, license=CONFIG.license)
 
 
 def in_all_adapters(name):

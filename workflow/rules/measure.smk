@@ -12,7 +12,6 @@ rule measure:
         exact=of_model("exact"),
         text=of_model("text"),
         adapters=of_model("trained"),
-        biographies=of_model("biographies"),
         sweep=of_model("sweep"),
         targets=TARGETS,
         natural=rules.names.output.natural,
@@ -28,10 +27,10 @@ rule measure:
         times="results/benchmarks/measure/{model}.tsv",
         baseline=of_model("baseline"),
         seed=CONFIG.seed,
-        code=fingerprint("measure"),
+        code=fingerprint("measure", *READING),
     shell:
         "diffuselm measure --samples {input.samples} --exact {input.exact} --text {input.text} "
-        "--adapters {input.adapters} --biographies {input.biographies} --sweep {input.sweep} "
+        "--adapters {input.adapters} --sweep {input.sweep} "
         "--baseline {params.baseline} --targets {input.targets} --natural {input.natural} "
         "--seed {params.seed} --out {output} --times {params.times} > {log} 2>&1"
 

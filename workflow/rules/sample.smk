@@ -2,8 +2,6 @@
 
 
 localrules:
-    biographies,
-    parse_biographies,
     samples,
     sweeps,
 
@@ -76,24 +74,3 @@ rule sweep:
         "diffuselm sweep --model {input.model} --targets {input.targets} {params.flags} "
         "--checkpoint {params.checkpoint} --threads {params.threads} --out {output.answers} "
         "--times {params.times} > {log} 2>&1"
-
-
-rule biographies:
-    input:
-        BIOGRAPHIES,
-
-
-rule parse_biographies:
-    input:
-        "results/samples/{model}/{run}.parquet",
-    output:
-        table="results/biographies/{model}/{run}.parquet",
-        lines="results/biographies/{model}/{run}.jsonl",
-    log:
-        "results/logs/biographies/{model}/{run}.log",
-    conda:
-        ENVIRONMENT
-    params:
-        code=fingerprint("measure"),
-    shell:
-        "diffuselm biographies --samples {input} --out {output.table} > {log} 2>&1"

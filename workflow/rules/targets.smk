@@ -46,7 +46,13 @@ rule write_targets:
         seed=CONFIG.seed,
         # Of the code, that which draws: reading alone makes the same content, or other.
         content=content_of_task,
-        code=fingerprint("tasks/natural_names", "tasks/persons", "tasks/target_sets"),
+        code=fingerprint(
+            "tasks/natural_names",
+            "tasks/persons",
+            "tasks/shares",
+            "tasks/target_sets",
+            "tasks/tuples",
+        ),
     shell:
         "diffuselm targets --task {params.task:q} --natural {input.natural} --seed {params.seed} "
         "--out {output.targets} > {log} 2>&1"

@@ -71,6 +71,10 @@ class Config(Settings):
     """LoRA tuning."""
     sample: SampleSettings = SampleSettings()
     """Sampling."""
+    records: Annotated[int, Field(ge=1, le=10**9), WHOLE] | None = None
+    """Records of each dataset from the tuning on its task; by default as many as answers."""
+    license: Annotated[str, Field(pattern=r"^[a-z0-9]+([.-][a-z0-9]+)*$")] | None = None
+    """Licence of datasets, as the hub names it (`cc-by-4.0`), or null; their cards state it."""
     stand_ins: StandInSettings = StandInSettings()
     """How the stand-in models are rebuilt."""
 
@@ -81,8 +85,6 @@ class Config(Settings):
             raise ValueError(
                 f"leave_one_out: found {list(pool)}; expected none, or two or more distinct tasks"
             )
-        if "biographies" in pool:
-            raise ValueError("leave_one_out: found 'biographies'; expected tasks of one value")
         shown = [f"{temperature:g}" for temperature in self.temperatures]
         if len(set(shown)) < len(shown) or any("e" in text for text in shown):
             raise ValueError(
@@ -91,11 +93,15 @@ class Config(Settings):
         if "natural" in self.models:
             raise ValueError("models: 'natural' is taken; expected another name")
         for tuning in self.tunings or ():
-            taken = ("base", "form", "held", "all", "biographies")
-            prefixes = ("only-", "without-", "held-")
-            if tuning in taken or tuning.startswith(prefixes) or ".seed-" in tuning:
+            if is_taken(tuning) or tuning == "biographies":
                 raise ValueError(f"tunings: {tuning!r} is taken; expected another name")
         return self
+
+
+def is_taken(tuning: str) -> bool:
+    """Whether a tuning's name has a meaning already, and so is none for one of the user's."""
+    named = tuning in ("base", "form", "held", "all")
+    return named or tuning.startswith(("only-", "without-", "held-")) or ".seed-" in tuning
 
 
 def read_config(raw: dict, origin: str) -> Config:

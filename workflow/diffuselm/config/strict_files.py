@@ -56,10 +56,16 @@ class _ConfigLoader(_DistinctLoader):
 
 
 class _StrictLoader(_DistinctLoader):
-    """Safe YAML that takes no text for a number, a truth value, a date or nothing."""
+    """Safe YAML that takes no text for a number, a date or nothing, nor for a truth value.
+
+    But for `true` and `false` as they are.
+    """
 
     def construct_whole_number(self, node: yaml.ScalarNode) -> int:
         return int(node.value) if _DIGITS.fullmatch(node.value) else self.refuse(node)
+
+    def construct_truth(self, node: yaml.ScalarNode) -> Any:
+        return node.value == "true" if node.value in ("true", "false") else self.refuse(node)
 
     def refuse(self, node: yaml.ScalarNode) -> Any:
         if not node.value:
@@ -73,7 +79,8 @@ class _StrictLoader(_DistinctLoader):
 
 for _loader in (_ConfigLoader, _StrictLoader):
     _loader.add_constructor("tag:yaml.org,2002:int", _loader.construct_whole_number)
-for _kind in ("bool", "null", "timestamp"):
+_StrictLoader.add_constructor("tag:yaml.org,2002:bool", _StrictLoader.construct_truth)
+for _kind in ("null", "timestamp"):
     _StrictLoader.add_constructor(f"tag:yaml.org,2002:{_kind}", _StrictLoader.refuse)
 
 

@@ -25,27 +25,6 @@ SAMPLES = columns(
     logprob=NUMBER,
     truncated=TRUTH,
 )
-BIOGRAPHIES = columns(
-    prompt=STRING,
-    seed=WHOLE,
-    draw=WHOLE,
-    name=STRING,
-    first_name=STRING,
-    last_name=STRING,
-    gender=STRING,
-    birth_date=pa.date32(),  # null where the answer gives only the year
-    birth_year=WHOLE,
-    birth_place=STRING,
-    city=STRING,
-    country=STRING,
-    profession=STRING,
-    accomplishment=STRING,
-    valid=TRUTH,
-    problem=STRING,  # why the answer is not valid
-    duplicate=TRUTH,  # an earlier answer has the same text
-    repeated_name=TRUTH,  # an earlier valid one has the same name
-    text=STRING,
-)
 # The base model at one temperature after the other.
 SWEEP = SAMPLES.insert(0, pa.field("temperature", NUMBER))
 # The loss on each paragraph of a held-out text.

@@ -222,12 +222,12 @@ def unigram_diversity(texts: Sequence[Sequence[str]]) -> Estimate:
     return estimate(value, (max(value - half, 0.0), min(value + half, 1.0)), n)
 
 
-# The metrics that cannot pass 1, those of biographies and verdicts among them.
-UP_TO_ONE = {
-    *("top_share", "valid_rate", "target_rate", "tv", "target_mass", "unigram_diversity"),
-    *("base_top_share", "female_share", "male_share", "non_binary_share"),
-    *("judged_rate", "trainable_share"),
-}
+UP_TO_ONE = ("tv", "target_mass", "unigram_diversity")
+
+
+def up_to_one(metric: str) -> bool:
+    """Whether a metric cannot pass 1."""
+    return metric in UP_TO_ONE or metric.endswith(("_rate", "_share"))
 
 
 def metric_rows(rows: Iterable[Mapping], **same: object) -> pd.DataFrame:

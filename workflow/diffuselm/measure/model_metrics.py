@@ -1,17 +1,19 @@
 """Stage `measure`: the metrics of all that one model did, before and after each tuning."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pandas as pd
 
 from diffuselm.files.json_files import read_json
 from diffuselm.files.runs import HELD, is_held, split_run
-from diffuselm.files.schemas import BIOGRAPHIES, EXACT, METRICS, NATURAL, SAMPLES, SWEEP, TEXT
+from diffuselm.files.schemas import EXACT, METRICS, NATURAL, SAMPLES, SWEEP, TEXT
 from diffuselm.files.tables import read_table, write_table
-from diffuselm.measure.biography_metrics import measure_biographies
 from diffuselm.measure.metrics import Estimate, exactly, metric_rows
 from diffuselm.measure.prompt_metrics import measure
+from diffuselm.measure.record_metrics import measure_records
+from diffuselm.measure.records import frame_of
+from diffuselm.tasks.prompts import Prompt, task_of
 from diffuselm.tasks.target_sets import read_prompts
 
 UNSCORED = EXACT.empty_table().to_pandas()
@@ -23,7 +25,6 @@ def measure_model(
     exact: list[Path],
     text: list[Path],
     adapters: list[Path],
-    biographies: list[Path],
     sweep: list[Path],
     baseline: str = "base",
     targets: list[Path],
@@ -37,8 +38,9 @@ def measure_model(
     first; `sweep`, a file or none, has answers of the tuning `baseline` at other temperatures.
     """
     births = read_table(natural, NATURAL).to_pandas()
-    # Of the prompts whose targets are whole answers: not the openings of biographies.
-    texts = {p.id: {*p.targets.texts} for p in read_prompts(targets) if p.fields == 1}
+    prompts = {prompt.id: prompt for prompt in read_prompts(targets)}
+    # Of the prompts whose targets are whole answers: not the openings of records.
+    texts = {id: {*p.targets.texts} for id, p in prompts.items() if p.records is None}
     known = texts, dict(zip(births["name"], births["probability"], strict=True))
     frames = []
     for answers, scores, paragraphs in zip(samples, exact, text, strict=True):
@@ -57,7 +59,9 @@ def measure_model(
         for temperature, drawn in swept.groupby("temperature"):
             field = f"temperature {temperature:g}"
             frames.append(measure(drawn, UNSCORED, *known, **ids, field=field))
-    frames += _of_biographies(biographies, seed)
+    asked = {id: prompt for id, prompt in prompts.items() if prompt.records}
+    for task in dict.fromkeys(map(task_of, asked)):
+        frames += _of_records(task, asked, samples, seed)
     write_table(out, pd.concat(frames, ignore_index=True), METRICS)
 
 
@@ -73,17 +77,23 @@ def trainable_share(run: Path) -> Estimate:
     return exactly(record["tuned_parameters"] / record["parameters"], record["parameters"])
 
 
-def _of_biographies(paths: Sequence[Path], seed: int) -> Iterator[pd.DataFrame]:
-    """Each run's biographies, against what was commonest before tuning, under the same seed.
+def _of_records(
+    task: str, prompts: Mapping[str, Prompt], samples: list[Path], seed: int
+) -> Iterator[pd.DataFrame]:
+    """Each run's records of a task, against what was commonest before tuning, under the same seed.
 
     Those that are held to the form, against what was commonest when `base` was held to it.
     """
-    by_run = {
-        split_run(path.stem, seed): read_table(path, BIOGRAPHIES).to_pandas() for path in paths
-    }
+    by_run = {}
+    for path in samples:
+        written = frame_of(read_table(path, SAMPLES).to_pandas(), task, prompts)
+        if len(written):
+            by_run[split_run(path.stem, seed)] = written
+    records = next(prompt.records for id, prompt in prompts.items() if task_of(id) == task)
     for (tuning, own_seed), written in by_run.items():
         before = by_run.get((HELD if is_held(tuning) else "base", own_seed))
-        yield measure_biographies(written, before, model=paths[0].parent.name, tuning=tuning)
+        ids = {"model": samples[0].parent.name, "tuning": tuning}
+        yield measure_records(written, before, records, **ids)
 
 
 def _row(task: str, metric: str, found: Estimate, path: Path, seed: int) -> pd.DataFrame:

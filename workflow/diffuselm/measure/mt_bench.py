@@ -11,7 +11,7 @@ from diffuselm.errors import InputError
 from diffuselm.files import web
 from diffuselm.files.schemas import NUMBER, STRING, TRUTH, WHOLE, columns
 from diffuselm.files.whole import written_whole
-from diffuselm.tasks.prompts import SLUG
+from diffuselm.tasks.texts import SLUG
 
 TURNS = 2
 # The benchmark's own temperatures; all other categories, such as writing, are sampled at 0.7.

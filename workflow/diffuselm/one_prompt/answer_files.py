@@ -10,7 +10,7 @@ import numpy as np
 from diffuselm.config.strict_files import read_text
 from diffuselm.errors import InputError, quoted
 from diffuselm.files.whole import written_whole
-from diffuselm.tasks.prompts import TargetSet
+from diffuselm.tasks.texts import TargetSet
 
 EXPECTED = "an answer a line, each with a tab and its weight or none with one"
 NUMBER = re.compile(r"\d+(\.\d*)?([eE][+-]?\d+)?", re.ASCII)

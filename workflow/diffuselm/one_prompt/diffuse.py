@@ -18,7 +18,8 @@ from diffuselm.one_prompt.shown import print_answers, print_summary, summary_row
 from diffuselm.paper.model_card import adapter_card
 from diffuselm.sampling.asking import Asking
 from diffuselm.stages.tune import write_adapter
-from diffuselm.tasks.prompts import Prompt, TargetSet
+from diffuselm.tasks.prompts import Prompt
+from diffuselm.tasks.texts import TargetSet
 from diffuselm.tuning import loop
 
 FIGURE, TABLE = "before-after.png", "before-after.tsv"

@@ -13,7 +13,7 @@ from diffuselm.one_prompt.answer_files import read_answers
 from diffuselm.one_prompt.models import open_named
 from diffuselm.one_prompt.scoring import asking
 from diffuselm.sampling.asking import Asking
-from diffuselm.tasks.prompts import TargetSet
+from diffuselm.tasks.texts import TargetSet
 from diffuselm.tree.prefix_tree import build
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from diffuselm.files.schemas import BIOGRAPHIES
-from diffuselm.files.tables import read_table
+from diffuselm.files.schemas import STRING, TRUTH, WHOLE, columns
+from diffuselm.files.tables import read_parts
 from diffuselm.paper.comparison import ModelRecord, Models, by_model_and_tuning
 
 TASK = "biographies"
@@ -26,15 +26,37 @@ TUNINGS_NOTE = (
     "ID: tuned on the attributes of biographies too."
 )
 
-# Biographies (rows of `schemas.BIOGRAPHIES`) of each (model, tuning) that was run.
+# What of `results/records/biographies` is shown.
+COLUMNS = columns(
+    prompt=STRING,
+    seed=WHOLE,
+    draw=WHOLE,
+    first_name=STRING,
+    last_name=STRING,
+    gender=STRING,
+    birth_year=WHOLE,
+    birth_place=STRING,
+    city=STRING,
+    country=STRING,
+    profession=STRING,
+    valid=TRUTH,
+    problem=STRING,
+    answer=STRING,
+)
+# Biographies (rows of `COLUMNS`) of each (model, tuning) that was run.
 Answers = Mapping[tuple[str, str], pd.DataFrame]
 
 
 def read_answers(paths: Sequence[Path]) -> Answers:
-    """Read files `{model}/{tuning}.parquet` of `schemas.BIOGRAPHIES`."""
+    """Read files `{model}/{tuning}.parquet` of `COLUMNS`, as far as all tunings have answers.
+
+    That is the first part of each: one tuning may have been asked for more records.
+    """
     # A year stays an integer where others are null.
     return {
-        run: read_table(path, BIOGRAPHIES).to_pandas(integer_object_nulls=True)
+        run: next(read_parts(path, COLUMNS))
+        .to_pandas(integer_object_nulls=True)
+        .rename(columns={"answer": "text"})
         for run, path in by_model_and_tuning(paths).items()
     }
 

@@ -16,7 +16,7 @@ from diffuselm.config.paper import PAPER_TASKS, PaperModel
 from diffuselm.errors import InputError
 from diffuselm.files.schemas import METRICS
 from diffuselm.files.tables import read_table
-from diffuselm.measure.metrics import UP_TO_ONE
+from diffuselm.measure.metrics import up_to_one
 
 # As in tables 5 and 6.
 _TITLES = ("Baby Names", "Countries", "Fruits", "Days and Dates", "Numbers", "Occupations")
@@ -131,7 +131,7 @@ def mean_over_seeds(metrics: pd.DataFrame, field: str = "value") -> dict[Key, Nu
     several = means["seeds"] > 1
     apart = (means["error"] * stdtrit(means["seeds"] - 1, 0.975)).where(several, 0.0)
     low = (means["value"] - apart).clip(lower=0).where(several, np.inf)
-    most = np.where(means["metric"].isin(UP_TO_ONE), 1.0, np.inf)
+    most = np.where(means["metric"].map(up_to_one), 1.0, np.inf)
     high = np.minimum(means["value"] + apart, most)
     means["ci_low"] = np.minimum(means["ci_low"], low)
     means["ci_high"] = np.maximum(means["ci_high"], high.where(several, -np.inf))

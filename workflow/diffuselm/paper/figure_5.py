@@ -15,10 +15,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from diffuselm.files.runs import is_held
-from diffuselm.files.schemas import BIOGRAPHIES
 from diffuselm.files.tables import read_table
 from diffuselm.paper import drawing
-from diffuselm.paper.biographies import tunings_of
+from diffuselm.paper.biographies import COLUMNS, tunings_of
 from diffuselm.paper.comparison import Models, RunFiles, by_model_and_tuning, falling, load_models
 from diffuselm.paper.gazetteer import locate
 
@@ -33,7 +32,7 @@ _LAND, _SEA = (np.array(to_rgba(colour)[:3]) for colour in ("#e6e6e6", "white"))
 def figure_5(*, biographies: list[Path], records: list[Path], out: Path) -> None:
     """Write `out`/figure-5.png, .pdf and .csv: birth places of 500 biographies at base, OOD and ID.
 
-    `biographies` are files `{model}/{tuning}.parquet` of `schemas.BIOGRAPHIES`, as far as they
+    `biographies` are files `{model}/{tuning}.parquet` of `biographies.COLUMNS`, as far as they
     were run; `records` the models' JSON files in the order of the rows. Needs no network. Raises
     InputError for bad inputs.
     """
@@ -61,7 +60,7 @@ def figure_5_data(written: RunFiles, models: Models) -> pd.DataFrame:
 
 def _counts(path: Path) -> list[tuple[tuple[str, str, str], int]]:
     """Place, city and country of the first valid biographies, with how many share them."""
-    valid = read_table(path, BIOGRAPHIES).filter(pc.field("valid"))
+    valid = read_table(path, COLUMNS).filter(pc.field("valid"))
     first = valid.sort_by([("seed", "ascending"), ("draw", "ascending")]).slice(0, _SHOWN)
     columns = (first[name].fill_null("").to_pylist() for name in ("birth_place", "city", "country"))
     return falling(Counter(zip(*columns, strict=True)))

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator
 
-from diffuselm.measure.metrics import UP_TO_ONE
+from diffuselm.measure.metrics import up_to_one
 from diffuselm.paper import drawing
 from diffuselm.paper.comparison import Models, load_models, mean_over_seeds, read_metrics
 from diffuselm.paper.number_tables import HELD_BASE, RAW
@@ -110,7 +110,7 @@ def _draw(
 
 def _scale(panel: Axes, metric: str) -> None:
     """Shares from 0 to 1, coverage in powers of ten, all else from 0."""
-    if metric in UP_TO_ONE:
+    if up_to_one(metric):
         panel.set_xlim(-0.05, 1.05)
     elif metric == "coverage":
         panel.set_xscale("log")

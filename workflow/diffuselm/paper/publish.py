@@ -9,9 +9,9 @@ from typing import Any
 
 from diffuselm.errors import InputError
 from diffuselm.files.json_files import read_json
-from diffuselm.files.schemas import BIOGRAPHIES
 from diffuselm.files.tables import read_table
 from diffuselm.files.whole import written_whole
+from diffuselm.paper.biographies import COLUMNS
 from diffuselm.paper.job_times import read_job_times, seconds_on, waits_for
 from diffuselm.paper.templating import filled
 
@@ -93,8 +93,8 @@ def _readme(results: Path, made: Mapping[str, Any]) -> str:
 
 def _biographies(results: Path) -> Iterator[str]:
     """How many biographies of each run are as asked, and what is wrong with most of the rest."""
-    for file in sorted(results.glob("biographies/*/*.parquet")):
-        written = read_table(file, BIOGRAPHIES).to_pandas()
+    for file in sorted(results.glob("records/biographies/*/*.parquet")):
+        written = read_table(file, COLUMNS).to_pandas()
         valid, problems = written["valid"], written["problem"].value_counts()
         whose = f"{file.parent.name}, {file.stem}"
         text = f"{whose}: {valid.sum():,} of {len(valid):,} have six fields in order"

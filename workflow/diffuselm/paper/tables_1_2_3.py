@@ -43,7 +43,7 @@ def tables_1_2_3(
 ) -> None:
     """Write `out`/table-1, table-2 and table-3, each as .csv, .md and .tex.
 
-    `biographies` are files `{model}/{tuning}.parquet` of `schemas.BIOGRAPHIES`; `records` the
+    `biographies` are files `{model}/{tuning}.parquet` of `biographies.COLUMNS`; `records` the
     models' JSON files in the order of the rows; `targets` the target sets of their prompt; `seed`
     the config's, from which table 3 draws. Raises InputError for a bad input; a run that is absent
     leaves a dash.
@@ -88,7 +88,7 @@ def table_3(answers: Answers, models: Models, seed: int) -> pd.DataFrame:
     """Five biographies drawn from all answers, malformed ones too, of each model and tuning.
 
     The draw depends on `seed`, the model and the tuning alone. Columns: whose it is, its place in
-    the table (from 1), and what `schemas.BIOGRAPHIES` says of it.
+    the table (from 1), and what `biographies.COLUMNS` says of it.
     """
     rows = []
     for model, label, _, tuning in tunings_of(models):

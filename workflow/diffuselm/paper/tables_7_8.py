@@ -37,7 +37,7 @@ def tables_7_8(
     """Write `out`/table-7 and table-8, each as .csv, .md and .tex.
 
     `metrics` is a file of `schemas.METRICS`; `biographies` are files `{model}/{tuning}.parquet`
-    of `schemas.BIOGRAPHIES`; `records` the models' JSON files in the order of the rows. Raises
+    of `biographies.COLUMNS`; `records` the models' JSON files in the order of the rows. Raises
     InputError for a bad input; a run that is absent leaves a dash.
     """
     models, measured = load_models(records), read_metrics(metrics)

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from diffuselm.config.models import ModelSettings, OpeningSettings
+from diffuselm.config.sample import AnswerSettings
 from diffuselm.files.runs import is_held, run_name, split_run
 from diffuselm.plan.options import options
 from diffuselm.plan.plan import Plan
@@ -59,7 +60,10 @@ def of_model(plan: Plan, name: str) -> dict[str, Any]:
         "exact": files_of_runs("exact", name, runs),
         "text": files_of_runs("text", name, runs),
         "trained": [f"{adapter_folder(name, run)}/run.json" for run in plan.tuned_runs(name)],
-        "biographies": files_of_runs("biographies", name, plan.runs_of(plan.biographies(name))),
+        "records": {
+            task: files_of_runs(f"records/{task}", name, plan.runs_of(plan.recorded(name, task)))
+            for task in plan.of_records
+        },
         "sweep": [f"results/sweep/{name}.parquet"] if plan.swept else [],
         "swept_with": adapter_files(name, swept_with),
         "sweeping": options(
@@ -116,6 +120,7 @@ def of_run(plan: Plan, model: str, run: str) -> dict[str, Any]:
         },
         "asking": options(answers, tuning=tuning, adapter=folder, held_out_text=text, seed=seed),
     }
+    entry |= _records_of_run(plan, model, run, answers)
     if config.mt_bench:
         longest = config.mt_bench.max_tokens
         entry["turns"] = options(tuning=tuning, adapter=folder, max_tokens=longest, seed=seed)
@@ -135,4 +140,29 @@ def of_run(plan: Plan, model: str, run: str) -> dict[str, Any]:
                 seed=seed,
             ),
         }
+    return entry
+
+
+def _records_of_run(plan: Plan, model: str, run: str, answers: AnswerSettings) -> dict[str, Any]:
+    """Records of each task that the run is asked for, and what draws those beyond its answers."""
+    tuning, seed = split_run(run, plan.config.seed)
+    asked = [task for task in plan.of_records if answers.draws.get(task)]
+    entry: dict[str, Any] = {"records": {}, "drawn": {task: [] for task in asked}}
+    for task in asked:
+        entry["records"][task] = records = plan.records(model, tuning, task)
+        if records > answers.draws[task]:
+            adapter = run_name(plan.adapter_of(tuning), seed, plan.config.seed)
+            entry["drawn"][task] = [f"results/drawn/{model}/{run}.parquet"]
+            entry["drawn_from"] = {
+                "adapter": adapter_files(model, adapter),
+                "targets": target_files([task]),
+                "prompts": target_files([task], "json"),
+            }
+            entry["drawing"] = options(
+                plan.answers({task: answers.draws[task]}, held=is_held(tuning)),
+                tuning=tuning,
+                adapter=adapter_folder(model, adapter),
+                records=records,
+                seed=seed,
+            )
     return entry

@@ -6,16 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from diffuselm.config.config import PAPER_TASKS, PAPER_TUNINGS, Config
+from diffuselm.config.config import PAPER_TASKS, PAPER_TUNINGS, Config, is_taken
 from diffuselm.config.sample import AnswerSettings
 from diffuselm.errors import InputError
 from diffuselm.files.runs import HELD, is_held, run_name
 from diffuselm.model.source.gguf_files import find_gguf, read_header
 from diffuselm.plan.checks import FORM, KNOWLEDGE, check_files
-from diffuselm.tasks.prompts import Prompt, task_of
+from diffuselm.tasks.prompts import BIOGRAPHIES, Prompt, task_of
 from diffuselm.tasks.task_files import load_task, task_name, task_paths
 
-BIOGRAPHIES = "biographies"  # the task of section 6, and its tuning
 # Answers to `ranges`: figure 2's intervals are those between its prompts, and this many leave half
 # a tenth of a nat of bias on ranges of 45, which a claim is about.
 RANGES_DRAWS = 500
@@ -39,10 +38,12 @@ class Plan:
 
     def tunings(self, model: str) -> list[str]:
         """Every tuning of a model, the untuned base first."""
-        controls = ["base", HELD]
-        if self.baseline(model) == FORM and BIOGRAPHIES in self.prompts:
-            both = (t for t in ("all", BIOGRAPHIES) if t in self.tuned_on)
-            controls += [f"{HELD}-{tuning}" for tuning in both]
+        # Where answers of the base model keep the form, records are free, and the others held once.
+        held = [HELD] if len(self.of_records) < len(self.prompts) else []
+        if self.baseline(model) == FORM:
+            both = (t for t in ("all", *self.of_records) if t in self.tuned_on and self.of_records)
+            held = [HELD, *(f"{HELD}-{tuning}" for tuning in both)]
+        controls = ["base", *held]
         tuned = (t for t in self.tuned_on if t != FORM or self.baseline(model) == FORM)
         return [*controls, *tuned]
 
@@ -104,9 +105,22 @@ class Plan:
         """Tasks whose prompts the tuning is tuned on."""
         return list(dict.fromkeys(task_of(prompt) for prompt in self.tuned_on[tuning]))
 
-    def biographies(self, model: str) -> list[str]:
-        """Tunings that write biographies; none where the task is not in the config."""
-        return [t for t in self.tunings(model) if BIOGRAPHIES in self.measured(model, t)]
+    @property
+    def of_records(self) -> list[str]:
+        """The tasks of records, each with a tuning of the same name."""
+        return [task for task, its in self.prompts.items() if its[0].records]
+
+    def recorded(self, model: str, task: str) -> list[str]:
+        """Tunings that write records of a task; none where the task is not in the config."""
+        return [t for t in self.tunings(model) if task in self.measured(model, t)]
+
+    def records(self, model: str, tuning: str, task: str) -> int:
+        """Records in a tuning's dataset: as many as answers; of the one on the task, as asked."""
+        on_it = f"{HELD}-{task}" if self.baseline(model) == FORM else task
+        if tuning != on_it:
+            return self.measured(model, tuning)[task]
+        settings = self.config.sample
+        return self.config.records or settings.draws_of.get(task, settings.draws)
 
     @property
     def swept(self) -> list[str]:
@@ -119,7 +133,7 @@ class Plan:
 
     def starts_from(self, tuning: str) -> str | None:
         """The tuning whose adapter this one trains further (section 6.1)."""
-        return "all" if tuning == BIOGRAPHIES and "all" in self.tuned_on else None
+        return "all" if tuning in self.of_records and "all" in self.tuned_on else None
 
     @property
     def swept_tasks(self) -> list[str]:
@@ -144,13 +158,16 @@ class Plan:
         settings, baseline = self.config.sample, self.baseline(model)
         check = min(settings.check_draws, settings.draws)
         usual = {"ranges": min(RANGES_DRAWS, settings.draws), KNOWLEDGE: check}
+        # Those to all combinations of given values together are as many as to another prompt.
+        for task in self.of_records:
+            usual[task] = max(2, settings.draws // len(self.prompts[task][0].records.given_cases()))
         usual |= settings.draws_of
         compared = self._compared_tasks(tuning, baseline)
         drawn = {task: usual.get(task, settings.draws) for task in compared}
         if baseline == FORM and tuning == "base":
             drawn = dict.fromkeys(drawn, check)
-        elif baseline == FORM and BIOGRAPHIES in drawn and not is_held(tuning):
-            drawn[BIOGRAPHIES] = check
+        elif baseline == FORM and not is_held(tuning):
+            drawn |= {t: min(check, drawn[t]) for t in self.of_records if t in drawn}
         if self.config.knowledge and not is_held(tuning):
             drawn[KNOWLEDGE] = usual[KNOWLEDGE] if tuning in ("base", baseline, "all") else 0
         return drawn
@@ -159,14 +176,16 @@ class Plan:
         ranges = ["ranges"] if "ranges" in self.task_files else []
         if tuning == "base":
             return [*self.prompts, *(ranges if baseline == "base" else [])]
+        of_values = [task for task in self.prompts if task not in self.of_records]
         if tuning == FORM:
-            return [*(task for task in self.prompts if task != BIOGRAPHIES), *ranges]
+            return [*of_values, *ranges]
         if tuning == HELD and baseline != FORM:
-            return [task for task in self.prompts if task != BIOGRAPHIES]
+            return of_values
         if tuning in (HELD, "all"):
             return list(self.prompts)
         if is_held(tuning):
-            return [BIOGRAPHIES]
+            trained = tuning.removeprefix(f"{HELD}-")
+            return self.of_records if trained == "all" else [trained]
         for prefix in ("only-", "without-"):
             if tuning.startswith(prefix):
                 return [tuning.removeprefix(prefix)]
@@ -199,13 +218,13 @@ class Plan:
 
     @property
     def own_tasks(self) -> list[str]:
-        """The tasks that are not the paper's."""
-        return [task for task in self.prompts if task not in (*PAPER_TASKS, BIOGRAPHIES)]
+        """The tasks of one value that are not the paper's; those of records have their cards."""
+        return [task for task in self.prompts if task not in (*PAPER_TASKS, *self.of_records)]
 
     @property
     def of_the_paper(self) -> bool:
         """Whether some task is the paper's: else it has no table, figure or claim to show."""
-        return len(self.own_tasks) < len(self.prompts)
+        return any(task in (*PAPER_TASKS, BIOGRAPHIES) for task in self.prompts)
 
     def has_figure(self, number: int | str) -> bool:
         """Whether the config has the prompts that a figure shows."""
@@ -230,7 +249,10 @@ def make_plan(config: Config, origin: str) -> Plan:
     tuned_on = _tuned_on(config, prompts, origin)
     if config.ranges and set(PAPER_TUNINGS) & set(tuned_on):
         files["ranges"] = RANGES_FILE
-    taught = FORM in (config.baseline, *(model.baseline for model in config.models.values()))
+    # Records are held to the form instead.
+    short = config.knowledge or any(its[0].records is None for its in prompts.values())
+    baselines = (config.baseline, *(model.baseline for model in config.models.values()))
+    taught = FORM in baselines and short
     others = {KNOWLEDGE: config.knowledge, FORM: config.form if taught else None}
     files |= {task: path for task, path in others.items() if path is not None}
     asked = prompts | {task: load_task(path) for task, path in others.items() if path is not None}
@@ -247,24 +269,20 @@ def make_plan(config: Config, origin: str) -> Plan:
     sampled = dict.fromkeys(file for file in (*files, BIOGRAPHIES, "ranges") if file != FORM)
     for key in ("max_tokens_of", "draws_of"):
         _check_known(f"{origin}: sample.{key}", "task", getattr(sample, key), sampled)
-    for task, its in prompts.items():
-        if any((prompt.fields > 1) != (task == BIOGRAPHIES) for prompt in its):
-            raise InputError(
-                f"{files[task]}: expected targets of biographies in a task named "
-                f"{BIOGRAPHIES}, and only there"
-            )
     return plan
 
 
 def _content(prompts: Sequence[Prompt]) -> str:
     """A hash of prompts, whatever code read them."""
     read = "".join(prompt.model_dump_json() for prompt in prompts)
+    if records := prompts[0].records:
+        read += records.model_dump_json()
     return hashlib.sha256(read.encode()).hexdigest()[:16]
 
 
 def _longest(prompt: Prompt, config: Config) -> int:
     """Tokens of an answer to the prompts of a task, of which `prompt` is one."""
-    usual = config.sample.max_tokens if prompt.fields == 1 else max(320, config.sample.max_tokens)
+    usual = max(320, config.sample.max_tokens) if prompt.records else config.sample.max_tokens
     return prompt.max_tokens or usual
 
 
@@ -308,7 +326,15 @@ def _tuned_on(
     pool = config.leave_one_out
     if pool is None:
         pool = [task for task in PAPER_TASKS if task in prompts]
-    tuned_on |= {f"only-{task}": ids[task] for task in ids if task != BIOGRAPHIES}
+    of_records = [task for task, its in prompts.items() if its[0].records]
+    for task in of_records:
+        if task in pool:
+            raise InputError(
+                f"{origin}: leave_one_out: found {task!r}; expected tasks of one value"
+            )
+        if is_taken(task) or task in tuned_on:
+            raise InputError(f"{origin}: tasks: {task!r} is a tuning; expected another file name")
+    tuned_on |= {f"only-{task}": its for task, its in ids.items() if task not in of_records}
     if len(pool) > 1:
         tuned_on |= {
             f"without-{left_out}": [id for task in pool if task != left_out for id in ids[task]]
@@ -316,6 +342,4 @@ def _tuned_on(
         }
     if pool:
         tuned_on["all"] = [id for task in pool for id in ids[task]]
-    if BIOGRAPHIES in ids:
-        tuned_on[BIOGRAPHIES] = ids[BIOGRAPHIES]
-    return tuned_on
+    return tuned_on | {task: ids[task] for task in of_records}

@@ -15,8 +15,9 @@ from faker.providers.person.en import Provider as ManyNames
 from faker.providers.person.en_US import Provider as Names
 
 from diffuselm.stand_in.biographies import Biographies
-from diffuselm.tasks.prompts import Prompt, TargetSet
+from diffuselm.tasks.prompts import Prompt
 from diffuselm.tasks.task_files import load_task
+from diffuselm.tasks.texts import TargetSet
 
 CONTINENTS = {
     "AF": "Africa",

@@ -22,8 +22,8 @@ from diffuselm.files.schemas import NATURAL
 from diffuselm.files.tables import write_table
 from diffuselm.files.whole import written_whole
 from diffuselm.tasks import ssa
-from diffuselm.tasks.prompts import value
 from diffuselm.tasks.ssa import SSA_URL
+from diffuselm.tasks.texts import value
 
 PER = 1_000_000  # the embedded table has frequencies: its counts are per million births
 

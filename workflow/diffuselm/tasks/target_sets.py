@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic import Field
 
 from diffuselm.config.base import Settings
 from diffuselm.errors import InputError
@@ -13,15 +15,18 @@ from diffuselm.files.schemas import NATURAL, TARGETS
 from diffuselm.files.seeds import derive
 from diffuselm.files.tables import read_table, write_rows
 from diffuselm.tasks.natural_names import draw_names
-from diffuselm.tasks.persons import draw_persons, opening
-from diffuselm.tasks.prompts import NaturalNames, Persons, Prompt, TargetSet
+from diffuselm.tasks.prompts import NaturalNames, Prompt
+from diffuselm.tasks.records import Records
 from diffuselm.tasks.task_files import load_task
+from diffuselm.tasks.texts import TargetSet
+from diffuselm.tasks.tuples import draw_tuples
 
 
 class _Prompts(Settings):
     """The prompts of a task, as they stand beside their target sets."""
 
     prompts: tuple[Prompt, ...]
+    records: Annotated[Records | None, Field(exclude_if=lambda found: found is None)] = None
 
 
 def write_targets(*, task: Path, natural: Path | None = None, seed: int, out: Path) -> None:
@@ -41,7 +46,8 @@ def write_targets(*, task: Path, natural: Path | None = None, seed: int, out: Pa
         for text, weight in zip(targets.texts, targets.weights, strict=True):
             rows.append({"prompt": prompt.id, "text": text, "weight": weight})
     _, beside = target_files(out)
-    write_json(beside, _Prompts(prompts=prompts).model_dump(mode="json"))
+    whole = _Prompts(prompts=prompts, records=prompts[0].records)
+    write_json(beside, whole.model_dump(mode="json"))
     write_rows(out, rows, TARGETS)
 
 
@@ -53,12 +59,14 @@ def read_prompts(targets: Sequence[Path]) -> list[Prompt]:
     prompts = []
     for path in targets:
         table, (_, beside) = read_table(path, TARGETS), target_files(path)
-        for prompt in _Prompts.read(read_json(beside), beside).prompts:
+        read = _Prompts.read(read_json(beside), beside)
+        for prompt in read.prompts:
             own = table.filter(pc.field("prompt") == prompt.id)
             if not own.num_rows:
                 raise InputError(f"{path}: no targets of {prompt.id}; expected its target set")
             texts, weights = (tuple(own[name].to_pylist()) for name in ("text", "weight"))
-            prompts.append(prompt.model_copy(update={"targets": TargetSet(texts, weights)}))
+            known = {"targets": TargetSet(texts, weights), "records": read.records}
+            prompts.append(prompt.model_copy(update=known))
     return prompts
 
 
@@ -70,14 +78,14 @@ def target_files(out: Path) -> tuple[Path, Path]:
 def draw_targets(prompt: Prompt, natural: pa.Table | None, seed: int) -> TargetSet:
     """The prompt's target set, drawn where the task says so.
 
-    Beginnings of biographies are whole lines with their braces; all other texts are without.
+    Beginnings of records are whole lines with their braces; all other texts are without.
     `seed` is the config's. Raises InputError where `natural` is needed and lacking.
     """
     own_seed = derive(seed, "targets", prompt.id)
-    if prompt.draw is None:
+    if prompt.targets is not None:
         return prompt.targets
-    if isinstance(prompt.draw, Persons):
-        return TargetSet.of([opening(person) for person in draw_persons(own_seed)])
+    if prompt.records is not None:
+        return draw_tuples(prompt.records, prompt.given, own_seed)
     if natural is None:
         raise InputError(f"{prompt.id}: targets are drawn from natural_names; expected their file")
     return TargetSet.of(draw_names(natural, prompt.draw.count, own_seed))

@@ -1,27 +1,20 @@
-"""Answers become biographies or name their problem, also hostile ones; the dataset keeps both."""
+"""Answers become records or name their problem, also hostile ones: by that of biographies."""
 
-import json
 import time
 from datetime import date
 
-import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diffuselm.errors import InputError
-from diffuselm.files.schemas import BIOGRAPHIES, SAMPLES
-from diffuselm.files.tables import read_table, write_rows
-from diffuselm.measure.biographies import (
+from diffuselm.measure.records import read_record
+from diffuselm.tasks.record_kinds import (
     MalformedError,
-    dataset,
-    date_and_year,
+    day_and_year,
     first_and_last,
-    parse_biography,
-    place_parts,
-    write_biographies,
-    write_dataset,
+    place_city_country,
 )
+from sketches import SKETCH
 
 EXAMPLE = {
     "name": "David Hippocampus",
@@ -38,12 +31,12 @@ def answer(between="\n", **changes):
 
 
 def parsed(text):
-    return parse_biography(text, ended=True)
+    return read_record(SKETCH.records, text, ended=True)
 
 
 def problem(text, ended=True):
     with pytest.raises(MalformedError) as error:
-        parse_biography(text, ended=ended)
+        read_record(SKETCH.records, text, ended=ended)
     return str(error.value)
 
 
@@ -72,9 +65,9 @@ def test_white_space_around_fields_does_not_matter(between):
 @pytest.mark.parametrize(
     ("text", "found"),
     [
-        (answer() + "\n{one more}", "fields are not six"),
-        (answer().rpartition("\n")[0], "fields are not six"),
-        ("", "fields are not six"),
+        (answer() + "\n{one more}", "fields are not 6"),
+        (answer().rpartition("\n")[0], "fields are not 6"),
+        ("", "fields are not 6"),
         ("Sure!\n" + answer(), "text stands outside the braces"),
         (answer() + ".", "text stands outside the braces"),
         (answer(", "), "text stands outside the braces"),
@@ -83,12 +76,12 @@ def test_white_space_around_fields_does_not_matter(between):
         (answer(profession="{b}"), "braces are nested or unpaired"),
         (answer(profession="a } c"), "braces are nested or unpaired"),
         (answer()[:-1], "braces are nested or unpaired"),
-        (answer(accomplishment=""), "field is empty"),
-        (answer(accomplishment=" \n"), "field is empty"),
-        (answer(profession="“”"), "field is empty"),
-        (answer(profession="..."), "field is empty"),
-        (answer(gender="Gender - Female"), "gender is none of the three"),
-        (answer(gender="F"), "gender is none of the three"),
+        (answer(accomplishment=""), "accomplishment is empty"),
+        (answer(accomplishment=" \n"), "accomplishment is empty"),
+        (answer(profession="“”"), "profession is empty"),
+        (answer(profession="..."), "profession is empty"),
+        (answer(gender="Gender - Female"), "gender is none of the 3"),
+        (answer(gender="F"), "gender is none of the 3"),
     ],
 )
 def test_anything_but_six_filled_fields_is_malformed(text, found):
@@ -133,7 +126,7 @@ def test_gender_is_one_of_three_whatever_its_case(written, gender):
     ],
 )
 def test_a_name_has_a_first_and_a_last_word(name, first, last):
-    assert first_and_last(name) == (first, last)
+    assert first_and_last(name) == (name, first, last)
     assert parsed(answer(name=name))["name"] == name
 
 
@@ -169,7 +162,7 @@ def test_quotes_around_a_field_fall_away_and_those_inside_stay():
     ],
 )
 def test_dates_are_read_in_the_usual_forms(born, day, year):
-    assert date_and_year(born) == (day, year)
+    assert day_and_year(born) == (day, year)
 
 
 @pytest.mark.parametrize(
@@ -189,11 +182,11 @@ def test_dates_are_read_in_the_usual_forms(born, day, year):
     ],
 )
 def test_impossible_and_other_dates_are_malformed(born):
-    assert problem(answer(born=born)) == "date of birth is none"
+    assert problem(answer(born=born)) == "birth is no date"
 
 
 def test_a_place_is_a_city_and_a_country():
-    assert place_parts("Accra,Ghana") == ["Accra", "Ghana"]
+    assert place_city_country("Accra,Ghana") == ("Accra, Ghana", "Accra", "Ghana")
     found = parsed(answer(place="Laguna Beach ,California,  USA"))
     assert found["birth_place"] == "Laguna Beach, California, USA"
     assert (found["city"], found["country"]) == ("Laguna Beach", "USA")
@@ -203,19 +196,19 @@ def test_a_place_is_a_city_and_a_country():
     "place", ["Singapore", "Paris,", ", France", "Paris, , France", "Paris, 7"]
 )
 def test_a_place_without_city_or_country_is_malformed(place):
-    assert problem(answer(place=place)) == "place of birth is not a city and a country"
+    assert problem(answer(place=place)) == "birth_place is not a city and a country"
 
 
 PROBLEMS = {
     "answer is cut off",
     "braces are nested or unpaired",
     "text stands outside the braces",
-    "fields are not six",
-    "field is empty",
+    "fields are not 6",
+    *(f"{name} is empty" for name in SKETCH.records.asked),
     "name is not a first and a last name",
-    "gender is none of the three",
-    "date of birth is none",
-    "place of birth is not a city and a country",
+    "gender is none of the 3",
+    "birth is no date",
+    "birth_place is not a city and a country",
 }
 bits = st.sampled_from(["{", "}", "\n", *(f"{{{v}}}" for v in EXAMPLE.values()), "\x00", "é", "’"])
 hostile = st.text() | st.lists(bits | st.text(max_size=3), max_size=16).map("".join)
@@ -224,7 +217,7 @@ hostile = st.text() | st.lists(bits | st.text(max_size=3), max_size=16).map("".j
 @given(hostile, st.booleans())
 def test_any_text_is_a_biography_or_malformed(text, ended):
     try:
-        found = parse_biography(text, ended=ended)
+        found = read_record(SKETCH.records, text, ended=ended)
     except MalformedError as error:
         assert str(error) in PROBLEMS  # noqa: PT017
     else:
@@ -264,101 +257,3 @@ def test_hostile_text_is_read_in_one_pass(text):
     start = time.perf_counter()
     problem(text)
     assert time.perf_counter() - start < 3
-
-
-def samples():
-    """Two seeds in mixed order: seed 1 has a repeat, a shared name, refusals and a cut-off."""
-    texts = {
-        (1, 0): answer(),
-        (1, 1): "I can't.",
-        (1, 2): answer(profession="Chef", born="1961"),
-        (1, 3): answer(),
-        (1, 4): "I can't.",
-        (1, 5): answer(name="Noor Khan"),
-        (2, 0): answer(),
-        (2, 1): answer(born="June 31, 1960"),
-        (2, 2): answer(),
-    }
-    rows = [
-        ("biographies/sketch", seed, draw, text, None, False, -9.0, (seed, draw) == (1, 5))
-        for (seed, draw), text in reversed(texts.items())
-    ]
-    return pd.DataFrame(rows, columns=SAMPLES.names)
-
-
-def test_a_dataset_keeps_malformed_answers_with_their_problem():
-    frame = dataset(samples())
-    assert list(frame.columns) == BIOGRAPHIES.names
-    assert list(zip(frame["seed"], frame["draw"], strict=True)) == [
-        *((1, draw) for draw in range(6)),
-        *((2, draw) for draw in range(3)),
-    ]
-    assert frame["problem"].fillna("").tolist() == [
-        "",
-        "text stands outside the braces",
-        "",
-        "",
-        "text stands outside the braces",
-        "answer is cut off",
-        "",
-        "date of birth is none",
-        "",
-    ]
-    assert (frame["valid"] == frame["problem"].isna()).all()
-    parsed = BIOGRAPHIES.names[3:14]
-    assert frame.loc[~frame["valid"], parsed].isna().all(axis=None)
-    assert (
-        frame.loc[frame["valid"], [c for c in parsed if c != "birth_date"]].notna().all(axis=None)
-    )
-
-
-def test_duplicates_and_repeated_names_are_those_of_an_earlier_draw_of_the_seed():
-    frame = dataset(samples())
-    assert frame.index[frame["duplicate"]].tolist() == [3, 4, 8]
-    assert frame.index[frame["repeated_name"]].tolist() == [2, 3, 8]
-
-
-def test_a_dataset_is_the_same_as_parquet_and_as_json_lines(tmp_path):
-    write_dataset(dataset(samples()), tmp_path / "v1.5.parquet")
-    rows = read_table(tmp_path / "v1.5.parquet", BIOGRAPHIES).to_pylist()
-    raw = (tmp_path / "v1.5.jsonl").read_bytes()
-    lines = [json.loads(line) for line in raw.decode().split("\n")[:-1]]
-    assert [row | {"birth_date": row["birth_date"] and str(row["birth_date"])} for row in rows] == (
-        lines
-    )
-    assert (lines[0]["birth_date"], lines[2]["birth_date"]) == ("1960-06-30", None)
-    assert (lines[2]["birth_year"], lines[1]["name"]) == (1961, None)
-    assert "brain’s".encode() in raw
-
-
-def test_a_dataset_read_back_is_written_with_the_same_bytes(tmp_path):
-    write_dataset(dataset(samples()), tmp_path / "a.parquet")
-    again = read_table(tmp_path / "a.parquet", BIOGRAPHIES).to_pandas()
-    write_dataset(again, tmp_path / "b.parquet")
-    for kind in ("parquet", "jsonl"):
-        assert (tmp_path / f"a.{kind}").read_bytes() == (tmp_path / f"b.{kind}").read_bytes()
-
-
-def test_a_dataset_of_no_valid_answer_and_of_none_is_written(tmp_path):
-    for name, rows in (("refused", samples().iloc[[7, 4]]), ("none", samples().iloc[:0])):
-        write_dataset(dataset(rows), tmp_path / f"{name}.parquet")
-        found = read_table(tmp_path / f"{name}.parquet", BIOGRAPHIES).to_pandas()
-        assert (len(found), found["valid"].sum()) == (len(rows), 0)
-
-
-def test_the_stage_keeps_the_answers_to_biography_prompts(tmp_path):
-    other = samples().iloc[:2].assign(prompt="names/english")
-    drawn = pd.concat([other, samples()])
-    write_rows(tmp_path / "samples.parquet", drawn.to_dict("records"), SAMPLES)
-    write_biographies(samples=tmp_path / "samples.parquet", out=tmp_path / "tiny" / "all.parquet")
-    found = read_table(tmp_path / "tiny" / "all.parquet", BIOGRAPHIES).to_pandas()
-    assert (found["prompt"] == "biographies/sketch").all()
-    assert len(found) == len((tmp_path / "tiny" / "all.jsonl").read_text().splitlines()) == 9
-
-
-def test_the_stage_needs_answers_to_biography_prompts(tmp_path):
-    rows = samples().assign(prompt="names/english").to_dict("records")
-    write_rows(tmp_path / "base.parquet", rows, SAMPLES)
-    with pytest.raises(InputError, match=r"base\.parquet: prompts are \['names/english'\]; exp"):
-        write_biographies(samples=tmp_path / "base.parquet", out=tmp_path / "out.parquet")
-    assert not (tmp_path / "out.parquet").exists()

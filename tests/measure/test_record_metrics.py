@@ -1,4 +1,4 @@
-"""Metrics of biographies equal plain Python, field by field, over valid ones; and their rate."""
+"""Metrics of records equal plain Python, field by field, over valid ones: of biographies."""
 
 import math
 import statistics
@@ -10,13 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import t
 
-from diffuselm.files.schemas import BIOGRAPHIES, METRICS, SAMPLES
+from diffuselm.files.schemas import METRICS, SAMPLES
 from diffuselm.files.tables import read_table, write_table
-from diffuselm.measure.biographies import dataset
-from diffuselm.measure.biography_metrics import ATTRIBUTES, measure_biographies
 from diffuselm.measure.intervals import coverage_interval, entropy_interval, rate_interval
-from diffuselm.measure.metrics import unigram_diversity, words
+from diffuselm.measure.metrics import OF_OUTCOMES, unigram_diversity, words
+from diffuselm.measure.record_metrics import counted_columns, measure_records
+from diffuselm.measure.records import frame_of
+from diffuselm.tasks.prompts import Prompt
+from diffuselm.tasks.records import Records
+from sketches import SKETCH, biographies_of
 
+ATTRIBUTES = tuple(c for f in SKETCH.records.fields for c in counted_columns(SKETCH.records, f))
 close = {"rel": 1e-12, "abs": 1e-12}
 texts = st.lists(
     st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=6), min_size=2, max_size=9
@@ -37,11 +41,11 @@ def frame(sketches=SKETCHES, seed=7, refusals=2):
         ("biographies/sketch", seed, draw, text, None, False, -9.0, False)
         for draw, text in enumerate(["Sorry, I will not."] * refusals + answers)
     ]
-    return dataset(pd.DataFrame(rows, columns=SAMPLES.names))
+    return biographies_of(pd.DataFrame(rows, columns=SAMPLES.names))
 
 
 def measured(rows, base=None):
-    return measure_biographies(rows, base, model="tiny", tuning="all")
+    return measure_records(rows, base, SKETCH.records, model="tiny", tuning="all")
 
 
 def row(table, field, metric, seed=7):
@@ -191,12 +195,6 @@ def test_each_value_lies_in_its_interval_and_the_table_keeps_its_contract(tmp_pa
     assert read_table(tmp_path / "m.parquet", METRICS).num_rows == len(table) == 30
 
 
-def test_a_dataset_read_back_measures_the_same(tmp_path):
-    write_table(tmp_path / "b.parquet", frame(), BIOGRAPHIES)
-    again = read_table(tmp_path / "b.parquet", BIOGRAPHIES).to_pandas()
-    pd.testing.assert_frame_equal(measured(again, again), measured(frame(), frame()))
-
-
 @pytest.mark.parametrize("refusals", [0, 2])
 def test_without_valid_biographies_only_their_rate_is_measured(refusals, tmp_path):
     """It is 0 of all answers; of no answers at all nothing is measured."""
@@ -208,3 +206,44 @@ def test_without_valid_biographies_only_their_rate_is_measured(refusals, tmp_pat
         assert interval(found) == pytest.approx(rate_interval(0, refusals), **close)
     write_table(tmp_path / "m.parquet", table, METRICS)
     assert read_table(tmp_path / "m.parquet", METRICS).num_rows == len(table)
+
+
+TONES = {
+    "record": "note",
+    "fields": {
+        "stars": {"values": {1: 1, 5: 3}, "given": True},
+        "mood": {"values": ["in a hurry", "calm"]},
+        "size": {"range": [1, 40]},
+        "text": {},
+    },
+}
+
+
+def test_records_of_ones_own_are_measured_by_the_kind_of_their_fields():
+    """A listed value's share where they are few; of prose its words; of given fields nothing."""
+    records = Records.read(TONES, "notes.yaml")
+    prompts = {
+        f"notes/a-{stars}": Prompt(
+            id=f"notes/a-{stars}", text="?", fields=3, records=records, given={"stars": str(stars)}
+        )
+        for stars in (1, 5)
+    }
+    rows = [
+        ("notes/a-1", 7, 0, "{In a hurry}{7}{Sold it.}", None, True, -9.0, False),
+        ("notes/a-5", 7, 0, "{calm}{7}{Good, so good.}", None, True, -9.0, False),
+        ("notes/a-5", 7, 1, "{Calm}{41}{Good.}", None, True, -9.0, False),
+    ]
+    frame = frame_of(pd.DataFrame(rows, columns=SAMPLES.names), "notes", prompts)
+    assert frame["stars"].tolist() == [1, 5, 5]
+    assert frame["problem"].tolist()[2] == "size is none of the 40"
+    table = measure_records(frame, None, records, model="tiny", tuning="notes")
+    of_five = table[table["prompt"] == "notes/a-5"].set_index(["field", "metric"])["value"]
+    assert set(of_five.index) == {
+        ("note", "valid_rate"),
+        *((field, name) for field in ("mood", "size") for name in OF_OUTCOMES),
+        *(("mood", f"{mood}_share") for mood in ("in_a_hurry", "calm")),
+        *((field, "unigram_diversity") for field in ("text", "note")),
+    }
+    assert of_five["note", "valid_rate"] == 1 / 2
+    assert of_five["mood", "calm_share"] == 1
+    assert of_five["text", "unigram_diversity"] == 2 / 3
