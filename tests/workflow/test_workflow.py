@@ -354,7 +354,7 @@ def test_a_label_reruns_only_the_rendering(finished, touched):
     touched("workflow/diffuselm/paper/comparison.py", "Baby Names", "Names of Babies")
     jobs = planned(finished, config=SMALL)
     tables = {"tables_1_2_3", "tables_4_5_6", "tables_7_8"}
-    rendering = {"scorecard", *tables, "report_pages", "write_cards"}
+    rendering = {"scorecard", *tables, "report_pages", "write_cards", "dataset_card"}
     assert set(jobs) == rendering | {f"figure_{n}" for n in range(1, 7)}
 
 
