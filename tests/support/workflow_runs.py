@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from itertools import pairwise
@@ -17,6 +17,8 @@ from pathlib import Path
 
 import psutil
 import yaml
+
+from forks import FORKS
 
 ROOT = Path(__file__).parents[2]
 MODEL = "tiny-llama"
@@ -42,11 +44,12 @@ SMALL = {
     "tunings": {"rng-10": ["numbers/1-10"]},
     "tune": {
         "learning_rate": 0.003,
-        "passes": 12,
-        "passes_of": {"rng-10": 400, "only-names": 8, "biographies": 2},
+        "learning_rate_of": {"rng-10": 0.01},
+        "passes": 4,
+        "passes_of": {"rng-10": 150, "only-names": 8, "biographies": 1},
         "token_budget": 2048,
     },
-    "sample": {"max_tokens_of": {"biographies": 160}},
+    "sample": {"draws_of": {"biographies": 60}, "max_tokens_of": {"biographies": 160}},
     "ranges": {"highs": [10, 45], "sizes": [20], "versions": 2},
     "temperatures": [2],
 }
@@ -62,6 +65,22 @@ EXACT_FILES = (
 LONGEST = 900  # seconds; beyond, something waits for ever
 
 
+def _main(folder: Path, words: Sequence[str], log: Path, environment: Mapping[str, str]) -> None:
+    """What `python -m snakemake` does in a folder, as the leader of a session."""
+    from snakemake.cli import main
+
+    os.setsid()
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    with log.open("wb") as out:
+        for stream in (1, 2):
+            os.dup2(out.fileno(), stream)
+    of_tests = (str(ROOT / "tests"), str(ROOT / "workflow"))
+    sys.path[:] = [place for place in sys.path if not place.startswith(of_tests)]
+    main(list(words))
+
+
 class Invocation:
     """One `snakemake` in a session of its own, which its jobs belong to."""
 
@@ -69,16 +88,12 @@ class Invocation:
         if config is not None:
             (folder / "small.yaml").write_text(yaml.safe_dump(dict(config)))
         handle, log = tempfile.mkstemp(prefix=f"{folder.name}.", suffix=".log", dir=folder.parent)
-        with os.fdopen(handle) as out:
-            self.main = subprocess.Popen(
-                [sys.executable, "-m", "snakemake", "--configfile", "small.yaml", *words],
-                cwd=folder,
-                stdout=out,
-                stderr=subprocess.STDOUT,
-                env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"},
-                start_new_session=True,
-            )
+        os.close(handle)
         self._log = Path(log)
+        environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+        words = ("--configfile", "small.yaml", *words)
+        self.main = FORKS.Process(target=_main, args=(folder, words, self._log, environment))
+        self.main.start()
 
     @property
     def said(self) -> str:
@@ -102,7 +117,7 @@ class Invocation:
 
     def until(self, happened: Callable[[], object]) -> bool:
         """Wait for it; False where Snakemake ended first."""
-        while self.main.poll() is None:
+        while self.main.is_alive():
             if happened():
                 return True
             time.sleep(0.005)
@@ -110,7 +125,9 @@ class Invocation:
 
     def ends(self) -> int:
         """Wait for Snakemake's exit code."""
-        return self.main.wait(LONGEST)
+        self.main.join(LONGEST)
+        assert self.main.exitcode is not None, self.said
+        return self.main.exitcode
 
     def kill(self) -> None:
         """SIGKILL for the whole session at once."""

@@ -69,7 +69,7 @@ def read_only(folder):
 def test_a_second_invocation_ends_in_one_line_that_names_the_first(folder):
     with invocation(folder, *METRICS) as first:
         assert first.until(lambda: first.started), first.said
-        first.main.send_signal(signal.SIGSTOP)
+        os.kill(first.main.pid, signal.SIGSTOP)
         second = snakemake(folder, *METRICS, fails=True)
         assert errors(second.said) == [
             f"error: results: another invocation is at work (process {first.main.pid} on "
@@ -77,7 +77,7 @@ def test_a_second_invocation_ends_in_one_line_that_names_the_first(folder):
         ]
         assert not second.started
         assert "measure" in snakemake(folder, "-n", *METRICS[2:]).started
-        first.main.send_signal(signal.SIGCONT)
+        os.kill(first.main.pid, signal.SIGCONT)
         assert first.ends() == 0, first.said
     assert same(folder, "metrics.parquet")
 
