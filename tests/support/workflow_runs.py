@@ -65,7 +65,22 @@ EXACT_FILES = (
 LONGEST = 900  # seconds; beyond, something waits for ever
 
 
-def _main(folder: Path, words: Sequence[str], log: Path, environment: Mapping[str, str]) -> None:
+@cache
+def _server() -> str | None:
+    """The socket of the process that the jobs of most invocations fork from; None without one."""
+    from diffuselm import warm
+
+    warm.start()
+    return os.environ.pop(warm.SOCKET, None)
+
+
+def _main(
+    folder: Path,
+    words: Sequence[str],
+    log: Path,
+    environment: Mapping[str, str],
+    server: str | None,
+) -> None:
     """What `python -m snakemake` does in a folder, as the leader of a session."""
     from snakemake.cli import main
 
@@ -78,13 +93,24 @@ def _main(folder: Path, words: Sequence[str], log: Path, environment: Mapping[st
             os.dup2(out.fileno(), stream)
     of_tests = (str(ROOT / "tests"), str(ROOT / "workflow"))
     sys.path[:] = [place for place in sys.path if not place.startswith(of_tests)]
+    if server:
+        sys.path.insert(0, str(folder / "workflow"))
+        from diffuselm import warm
+
+        warm.start = lambda: os.environ.update({warm.SOCKET: server})
     main(list(words))
 
 
 class Invocation:
-    """One `snakemake` in a session of its own, which its jobs belong to."""
+    """One `snakemake` in a session of its own, which its jobs belong to.
 
-    def __init__(self, folder: Path, *words: str, config: Mapping | None = None) -> None:
+    Where it would start a process for its jobs to fork from, they fork from one that all these
+    invocations share, unless `alone`: to import what jobs need takes five seconds of CPU.
+    """
+
+    def __init__(
+        self, folder: Path, *words: str, config: Mapping | None = None, alone: bool = False
+    ) -> None:
         if config is not None:
             (folder / "small.yaml").write_text(yaml.safe_dump(dict(config)))
         handle, log = tempfile.mkstemp(prefix=f"{folder.name}.", suffix=".log", dir=folder.parent)
@@ -92,7 +118,10 @@ class Invocation:
         self._log = Path(log)
         environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
         words = ("--configfile", "small.yaml", *words)
-        self.main = FORKS.Process(target=_main, args=(folder, words, self._log, environment))
+        server = None if alone or "-n" in words else _server()
+        self.main = FORKS.Process(
+            target=_main, args=(folder, words, self._log, environment, server)
+        )
         self.main.start()
 
     @property
@@ -141,9 +170,11 @@ class Invocation:
 
 
 @contextmanager
-def invocation(folder: Path, *words: str, config: Mapping | None = None) -> Iterator[Invocation]:
+def invocation(
+    folder: Path, *words: str, config: Mapping | None = None, alone: bool = False
+) -> Iterator[Invocation]:
     """An invocation of which nothing lives on; a config takes the place of the last one."""
-    run = Invocation(folder, *words, config=config)
+    run = Invocation(folder, *words, config=config, alone=alone)
     try:
         yield run
     finally:
@@ -152,10 +183,14 @@ def invocation(folder: Path, *words: str, config: Mapping | None = None) -> Iter
 
 
 def snakemake(
-    folder: Path, *words: str, config: Mapping | None = None, fails: bool = False
+    folder: Path,
+    *words: str,
+    config: Mapping | None = None,
+    alone: bool = False,
+    fails: bool = False,
 ) -> Invocation:
     """An invocation that ended by itself, well or not, as expected."""
-    with invocation(folder, *words, config=config) as run:
+    with invocation(folder, *words, config=config, alone=alone) as run:
         assert (run.ends() != 0) == fails, run.said
         return run
 
@@ -197,7 +232,7 @@ _FOLDER = tempfile.TemporaryDirectory(prefix="runs-")  # goes when Python ends
 def undisturbed() -> Path:
     """The folder of the run that nothing interrupts, the same for all tests; for reading."""
     folder = new_folder(Path(_FOLDER.name) / "undisturbed")
-    snakemake(folder, "--cores", "2")
+    snakemake(folder, "--cores", "2", alone=True)
     return folder
 
 
@@ -205,7 +240,7 @@ def undisturbed() -> Path:
 def finished_run() -> Path:
     """The folder of a run of the small config with every result, the same for all tests."""
     folder = checkout(Path(_FOLDER.name) / "finished")
-    snakemake(folder, "--cores", "2", config=SMALL)
+    snakemake(folder, "--cores", "2", config=SMALL, alone=True)
     return folder
 
 

@@ -120,7 +120,7 @@ def test_after_any_kill_the_next_plain_invocation_goes_on_and_nothing_is_lost(tm
 def attempt(folder: Path, kill: Kill, runs: list[Invocation], alive: ExitStack) -> bool:
     """One plain invocation, killed as drawn; False where it is whole before."""
     before = set() if kill.moment == "start" else progress(folder, kill.moment)
-    run = alive.enter_context(invocation(folder, "--cores", "2"))
+    run = alive.enter_context(invocation(folder, "--cores", "2", alone=True))
     runs.append(run)
     if strike(run, kill, folder, before):
         return True

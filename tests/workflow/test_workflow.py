@@ -305,7 +305,9 @@ def test_mt_bench_is_answered_judged_and_shown_and_paid_for_once(finished, tmp_p
         shown = (folder / "results/figures/figure-6.csv").read_text()
         assert "mt-bench" in shown
         assert len(calls) == 2 * 2 * 3  # tunings, turns, repeats
-        snakemake(folder, "--cores", "2", "results/metrics.parquet", "-R", "judge", config=judged(url))
+        snakemake(
+            folder, "--cores", "2", "results/metrics.parquet", "-R", "judge", config=judged(url)
+        )
         assert len(calls) == 2 * 2 * 3
 
 
