@@ -1,6 +1,5 @@
 """GGUF files: each converted model answers as its original does, or a line says why not."""
 
-import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -223,21 +222,6 @@ def test_a_disk_without_room_for_the_weights_is_named_before_anything_is_written
     _, _, path = written()
     monkeypatch.setattr(conversion.shutil, "disk_usage", lambda folder: SimpleNamespace(free=9000))
     refused(path, tmp_path, "GB free; expected room on its disk")
-
-
-def test_the_command_ends_in_one_line(tmp_path):
-    (tmp_path / "own.gguf").write_text("GGUF, it says")
-    words = ["--gguf", "own.gguf", "--folder", "made", "--out", "made.json"]
-    done = subprocess.run(
-        [sys.executable, ROOT / "workflow/bin/diffuselm", "convert", "--name", "own", *words],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 1
-    assert done.stderr.startswith("error: own.gguf: GGUF of version ")
-    assert done.stderr.count("\n") == 1
-    assert [file.name for file in tmp_path.iterdir()] == ["own.gguf"]
 
 
 def test_an_unknown_way_to_cut_words_is_told(written, tmp_path, caplog):

@@ -344,7 +344,7 @@ def test_a_label_reruns_only_the_rendering(finished, touched):
 
 
 def test_one_core_and_two_give_the_same_bytes(finished, tmp_path):
-    """A tuning that stops early, one of many prompts and one on top of it, and what measures all."""
+    """A tuning that may stop early, one of many prompts, one on top of it, and the measures."""
     folder = shutil.copytree(finished, tmp_path / "one core", symlinks=True)
     runs = ("held", "only-names", "all", "biographies")
     tuned = [f"results/adapters/{MODEL}/{run}/adapter_model.safetensors" for run in runs[1:]]
