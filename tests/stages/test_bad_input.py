@@ -690,8 +690,6 @@ COMMANDS = {
     f"--published {PUBLISHED} --names {{at}}/{{file}} --out {{at}}/out",
     "claims": "scorecard --metrics {at}/metrics.parquet --records {at}/model.json "
     f"--published {PUBLISHED} --claims {{at}}/{{file}} --names {{at}}/names.json --out {{at}}/out",
-    "convert": "convert --name own --gguf {at}/{file} --folder {at}/out/made "
-    "--out {at}/out/made.json",
     "out": "names --archive {at}/out/kept.zip --out {at}/{file}",
 }
 # Command, file, its content (None: absent), and what the line says of it.
@@ -735,7 +733,6 @@ FILES = [
     ("record", "record.json", '{"model": "m"', "not JSON (EOF"),
     ("label", "run.json", "{}", "no 'label'"),
     ("claims", "claims.yaml", "a: 1", "found dict"),
-    ("convert", "own.gguf", "GGUF, it says", "GGUF of version "),
     ("out", "q.jsonl/natural.parquet", None, "q.jsonl: "),
     ("out", "folder", None, "folder: "),
 ]
