@@ -232,13 +232,14 @@ def test_forcing_a_stage_forces_its_jobs(finished):
 
 
 def test_sample_count_touches_no_training(finished):
-    jobs = planned(finished, config=changed(sample={**SMALL["sample"], "draws": 500}))
+    jobs = planned(finished, config=changed(sample={**SMALL["sample"], "draws": 500, "draws_of": {}}))
     assert jobs["sample"] == len(RUNS)
     assert not jobs.keys() & {"names", "write_targets", "record", "tune"}
 
 
 def test_learning_rate_touches_all_adapters_and_what_is_below(finished):
-    jobs = planned(finished, config=changed(tune={**SMALL["tune"], "learning_rate": 0.002}))
+    slower = {"learning_rate": 0.002, "learning_rate_of": {"rng-10": 0.002}}
+    jobs = planned(finished, config=changed(tune=SMALL["tune"] | slower))
     assert jobs["tune"] == 7
     assert jobs["sample"] == len(RUNS) - 2  # the base model's samples stay, held or not
     assert not jobs.keys() & {"names", "write_targets", "record"}
