@@ -232,7 +232,8 @@ def test_forcing_a_stage_forces_its_jobs(finished):
 
 
 def test_sample_count_touches_no_training(finished):
-    jobs = planned(finished, config=changed(sample={**SMALL["sample"], "draws": 500, "draws_of": {}}))
+    more = SMALL["sample"] | {"draws": 500, "draws_of": {}}
+    jobs = planned(finished, config=changed(sample=more))
     assert jobs["sample"] == len(RUNS)
     assert not jobs.keys() & {"names", "write_targets", "record", "tune"}
 
