@@ -5,11 +5,10 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from itertools import pairwise
@@ -18,9 +17,8 @@ from pathlib import Path
 import psutil
 import yaml
 
-from forks import FORKS
+from forks import ROOT, shared_server, start_snakemake
 
-ROOT = Path(__file__).parents[2]
 MODEL = "tiny-llama"
 # Few jobs, of few steps: for runs that are killed, damaged or repeated.
 CONFIG = {
@@ -65,47 +63,11 @@ EXACT_FILES = (
 LONGEST = 900  # seconds; beyond, something waits for ever
 
 
-@cache
-def _server() -> str | None:
-    """The socket of the process that the jobs of most invocations fork from; None without one."""
-    from diffuselm import warm
-
-    warm.start()
-    return os.environ.pop(warm.SOCKET, None)
-
-
-def _main(
-    folder: Path,
-    words: Sequence[str],
-    log: Path,
-    environment: Mapping[str, str],
-    server: str | None,
-) -> None:
-    """What `python -m snakemake` does in a folder, as the leader of a session."""
-    from snakemake.cli import main
-
-    os.setsid()
-    os.chdir(folder)
-    os.environ.clear()
-    os.environ.update(environment)
-    with log.open("wb") as out:
-        for stream in (1, 2):
-            os.dup2(out.fileno(), stream)
-    of_tests = (str(ROOT / "tests"), str(ROOT / "workflow"))
-    sys.path[:] = [place for place in sys.path if not place.startswith(of_tests)]
-    if server:
-        sys.path.insert(0, str(folder / "workflow"))
-        from diffuselm import warm
-
-        warm.start = lambda: os.environ.update({warm.SOCKET: server})
-    main(list(words))
-
-
 class Invocation:
     """One `snakemake` in a session of its own, which its jobs belong to.
 
-    Where it would start a process for its jobs to fork from, they fork from one that all these
-    invocations share, unless `alone`: to import what jobs need takes five seconds of CPU.
+    Its jobs fork from one process that invocations share, unless it is `alone`: to import what
+    they need takes five seconds of CPU.
     """
 
     def __init__(
@@ -116,13 +78,9 @@ class Invocation:
         handle, log = tempfile.mkstemp(prefix=f"{folder.name}.", suffix=".log", dir=folder.parent)
         os.close(handle)
         self._log = Path(log)
-        environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+        server = None if alone or "-n" in words else shared_server()
         words = ("--configfile", "small.yaml", *words)
-        server = None if alone or "-n" in words else _server()
-        self.main = FORKS.Process(
-            target=_main, args=(folder, words, self._log, environment, server)
-        )
-        self.main.start()
+        self.main = start_snakemake(folder, words, self._log, server)
 
     @property
     def said(self) -> str:

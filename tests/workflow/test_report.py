@@ -243,12 +243,6 @@ def told_of(config):
     made = {**yaml.safe_load((ROOT / "config.yaml").read_text()), "baseline": "form"}
     given = made if config == "taught.yaml" else yaml.safe_load((ROOT / config).read_text())
     settings = read_config(given, config)
-<<<<<<< HEAD
-    told = make_plan(settings, config).caption
-    whole = caption.stem.startswith(
-        "workflow"
-    )  # which reads the config as given, defaults left out
-=======
     return given, settings, make_plan(settings, config).caption
 
 
@@ -256,8 +250,8 @@ def told_of(config):
 @pytest.mark.parametrize("caption", sorted((ROOT / "workflow/report").glob("*.rst")), ids=str)
 def test_captions_tell_models_and_n(caption, config):
     given, settings, told = told_of(config)
-    whole = caption.stem == "workflow"  # which reads the config as given, defaults left out
->>>>>>> 07ccec5 (Render in the report's test only what shows answers)
+    # These read the config as given, defaults left out.
+    whole = caption.stem.startswith("workflow")
     template = jinja2.Environment(
         trim_blocks=True,
         lstrip_blocks=True,
