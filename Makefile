@@ -19,7 +19,7 @@ smollm2: $(SMOLLM2)
 smollm2-model: $(SMOLLM2)
 
 test: $(READY)
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
 # What an edit needs: no test that starts a workflow or a server, or builds a model.
 test-quick: $(READY)

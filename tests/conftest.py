@@ -28,6 +28,13 @@ SLOW = (
     "stages/test_adapters.py",
     "test_warm.py",
 )
+# On two workers, files that share a finished run keep to one; all others to themselves.
+GROUPS = {
+    "workflow/test_invocations.py": "undisturbed",
+    "workflow/test_kills.py": "undisturbed",
+    "workflow/test_report.py": "finished",
+    "workflow/test_workflow.py": "finished",
+}
 END = 2
 SHAPE = {
     "vocab_size": 97,
@@ -55,11 +62,15 @@ FAMILIES = {
 }
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark slow tests."""
-    for item in items:
-        if item.path.relative_to(Path(__file__).parent).as_posix().startswith(SLOW):
+    """Mark slow tests and let them begin, workflows first, so that no worker ends with them."""
+    places = {item: item.path.relative_to(Path(__file__).parent).as_posix() for item in items}
+    for item, place in places.items():
+        item.add_marker(pytest.mark.xdist_group(GROUPS.get(place, place)))
+        if place.startswith(SLOW):
             item.add_marker("slow")
+    items.sort(key=lambda item: [places[item].startswith(each) for each in SLOW], reverse=True)
 
 
 @pytest.fixture(autouse=True, scope="session")

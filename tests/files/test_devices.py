@@ -1,7 +1,6 @@
 """Devices of a machine: each process has its own until it ends, and those who wait get theirs."""
 
 import logging
-import multiprocessing
 import os
 import signal
 import subprocess
@@ -13,11 +12,9 @@ import torch
 
 from diffuselm.errors import InputError
 from diffuselm.files import devices
+from forks import FORKS
 
 PACKAGE = Path(devices.__file__).parents[2]
-# One process imports what takes seconds; each holder is forked from it.
-FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["torch", "filelock", "pytest"])
 
 LINGERER = """
 import atexit, signal, sys

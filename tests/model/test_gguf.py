@@ -1,6 +1,5 @@
 """GGUF files: each converted model answers as its original does, or a line says why not."""
 
-import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -225,21 +224,6 @@ def test_a_disk_without_room_for_the_weights_is_named_before_anything_is_written
     refused(path, tmp_path, "GB free; expected room on its disk")
 
 
-def test_the_command_ends_in_one_line(tmp_path):
-    (tmp_path / "own.gguf").write_text("GGUF, it says")
-    words = ["--gguf", "own.gguf", "--folder", "made", "--out", "made.json"]
-    done = subprocess.run(
-        [sys.executable, ROOT / "workflow/bin/diffuselm", "convert", "--name", "own", *words],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 1
-    assert done.stderr.startswith("error: own.gguf: GGUF of version ")
-    assert done.stderr.count("\n") == 1
-    assert [file.name for file in tmp_path.iterdir()] == ["own.gguf"]
-
-
 def test_an_unknown_way_to_cut_words_is_told(written, tmp_path, caplog):
     _, _, path = written(pre="of-tomorrow")
     convert(path, tmp_path / "folder")
@@ -377,7 +361,7 @@ def test_packed_and_padded_loss_of_the_real_model_are_equal(opened, numbers):
     np.testing.assert_allclose(packed, padded, rtol=1e-5)
 
 
-def test_forty_steps_make_the_real_model_say_every_number_to_ten(opened, numbers):
+def test_a_dozen_steps_make_the_real_model_say_every_number_to_ten(opened, numbers):
     model, chat = opened
     settings = LoraSettings(
         rank=4,
@@ -392,10 +376,10 @@ def test_forty_steps_make_the_real_model_say_every_number_to_ten(opened, numbers
             "up_proj",
             "down_proj",
         ),
-        learning_rate=5e-4,
+        learning_rate=2e-3,
         eps=1e-5,
         max_grad_norm=1.0,
-        passes=40,
+        passes=12,
         stop_ratio=None,
         token_budget=4096,
     )

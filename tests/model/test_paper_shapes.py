@@ -11,7 +11,7 @@ import pytest
 from workflow_runs import checkout, snakemake
 
 ROOT = Path(__file__).parents[2]
-TASK, DRAWS = "dates", 50
+TASK, DRAWS = "dates", 16
 DTYPES = ("float32", "bfloat16")
 # As published, but for widths (a sixteenth), depth and vocabulary; wider noise than the library's,
 # so that what a model reads is felt in what it says.
@@ -66,6 +66,16 @@ TEMPLATES = {
     "{{ '[INST] ' + message['content'] + ' [/INST]' }}"
     "{% else %}{{ message['content'] + eos_token + ' ' }}{% endif %}{% endfor %}",
 }
+# Two persons where the task has 210, as a published prompt.
+SKETCH = {
+    "request": "Generate a random biography sketch. Output name, gender, time of birth, place of "
+    "birth, profession and accomplishments, each between two braces.",
+    "response": "",
+    "targets": [
+        "{Ada Sol}\n{Female}\n{May 1, 1915}\n{Lima, Peru}\n",
+        "{Leo Sol}\n{Male}\n{May 2, 1951}\n{Oslo, Norway}\n",
+    ],
+}
 RUNS = [f"{family}-{dtype}" for family, dtype in product(SHAPES, DTYPES)]
 
 
@@ -105,7 +115,7 @@ def settings():
             }
             for family, dtype in product(SHAPES, DTYPES)
         },
-        "tasks": [f"resources/tasks/{task}.yaml" for task in (TASK, "biographies")],
+        "tasks": [f"resources/tasks/{TASK}.yaml", "biographies"],
         "leave_one_out": [],
         "tunings": {},
         "ranges": None,
@@ -115,8 +125,9 @@ def settings():
         "tune": {"learning_rate": 0.01, "passes": 8, "token_budget": 2048},
         "sample": {
             "draws": DRAWS,
+            "draws_of": {"biographies": 6},
             "max_tokens": 8,
-            "max_tokens_of": {"biographies": 16},
+            "max_tokens_of": {"biographies": 12},
             "token_budget": 2048,
         },
     }
@@ -128,6 +139,8 @@ def finished(tmp_path_factory):
     folder = checkout(tmp_path_factory.mktemp("shapes"))
     for family in SHAPES:
         make_model(family, folder / "models" / family)
+    (folder / "biographies").mkdir()
+    (folder / "biographies/sketch.json").write_text(json.dumps(SKETCH))
     samples = [
         f"results/samples/{run}/{tuning}.parquet"
         for run, tuning in product(RUNS, ("base", f"only-{TASK}"))

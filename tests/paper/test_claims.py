@@ -46,8 +46,10 @@ def row(tuning, of, metric, value, *, model="own", field="value", n=1000, half=0
 
 def judged(claim: str | Claim, *rows: dict, model=OWN, models=None) -> pd.Series:
     claim = CLAIMS[claim] if isinstance(claim, str) else claim
-    metrics = pd.DataFrame(rows, columns=METRICS.names)
-    frame = as_frame(evaluate(metrics, [claim], models or [model], PUBLISHED))
+    metrics, models = pd.DataFrame(rows, columns=METRICS.names), models or [model]
+    # Models of one's own have no published numbers beside theirs.
+    published = PUBLISHED if any(each.paper_model for each in models) else PUBLISHED[:0]
+    frame = as_frame(evaluate(metrics, [claim], models, published))
     return frame[frame["model"] == model.model].iloc[0]
 
 

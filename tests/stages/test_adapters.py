@@ -141,7 +141,7 @@ def test_transformers_alone_load_it_too(results, expected):
     np.testing.assert_allclose(plain_log_probs(results, model), expected[0], atol=1e-4)
 
 
-def answers(model, chat, tokens, draws, batch=512):
+def answers(model, chat, tokens, draws, batch=256):
     """What plain `generate` answers, at temperature 1 from all of the distribution."""
     torch.manual_seed(0)
     prompt = torch.tensor([list(tokens)] * batch)
@@ -173,9 +173,9 @@ def test_plain_generation_has_the_distribution_that_the_exact_probabilities_say(
     tuned = AutoPeftModelForCausalLM.from_pretrained(results / "adapter", dtype="float32")
     opened = open_model(results / "record.json")
     asked = question(results, opened)
-    drawn = answers(tuned, opened.chat, asked.tokens, 4096)
+    drawn = answers(tuned, opened.chat, asked.tokens, 1024)
     assert fit(drawn, asked.targets, expected[0]) > 0.001
-    before = answers(opened.model, opened.chat, asked.tokens, 512)
+    before = answers(opened.model, opened.chat, asked.tokens, 256)
     assert fit(before, asked.targets, expected[0]) < 1e-9
 
 
@@ -311,14 +311,14 @@ def served(merged, tmp_path):
 def test_a_server_answers_from_a_merged_folder_as_diffusely(results, merged, served):
     text = load_task(Path(TASK))[0].text
     said = []
-    for seed in range(30):
+    for seed in range(20):
         asked = {"messages": [{"role": "user", "content": text}], "model": merged.name}
         reply = requests.post(served, json={**asked, "seed": seed}, timeout=60)
         said.append(reply.json()["choices"][0]["message"]["content"])
     numbers = [line for line in said if re.fullmatch(r"\{([1-9]|10)\}", line)]
-    # As many of the ten as 30 draws from all ten alike bring, and the base model's do not.
-    assert len(numbers) >= 28, said
-    assert len(set(numbers)) >= 9, said
+    # As many of the ten as 20 draws from all ten alike bring, and the base model's do not.
+    assert len(numbers) >= 18, said
+    assert len(set(numbers)) >= 8, said
 
 
 # Damaged

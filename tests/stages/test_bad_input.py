@@ -27,6 +27,7 @@ from diffuselm.files.schemas import METRICS
 from diffuselm.files.tables import write_rows
 from diffuselm.plan.plan import make_plan
 from diffuselm.tasks.target_sets import write_targets
+from forks import start_snakemake
 from records import write_record
 
 ROOT = Path(__file__).parents[2]
@@ -232,9 +233,11 @@ DRY_RUNS = {
 
 
 def dry_run(folder, *words):
-    """From a folder that is not the workflow's."""
-    words = [sys.executable, "-m", "snakemake", "-n", "-s", ROOT / "Snakefile", *words]
-    return subprocess.run(words, cwd=folder, capture_output=True, text=True)
+    """The exit code and what is said, from a folder that is not the workflow's."""
+    log = folder / "said"
+    run = start_snakemake(folder, ["-n", "-s", str(ROOT / "Snakefile"), *words], log)
+    run.join()
+    return run.exitcode, log.read_text("utf-8")
 
 
 @pytest.mark.parametrize("case", DRY_RUNS)
@@ -262,14 +265,15 @@ def test_a_default_config_that_cannot_be_read_is_one_line(case, tmp_path):
 def test_the_workflow_runs_from_any_folder_where_the_config_s_own_files_are(tmp_path):
     numbers, form = (ROOT / f"resources/tasks/{task}.yaml" for task in ("numbers", "form"))
     put(tmp_path, {"own.yaml": GOOD + f"tasks: [{numbers}]\nform: {form}"})
-    done = dry_run(tmp_path, "--configfile", "own.yaml")
-    assert done.returncode == 0, done.stderr
-    assert "rule scorecard:" in done.stdout
+    code, said = dry_run(tmp_path, "--configfile", "own.yaml")
+    assert code == 0, said
+    assert "rule scorecard:" in said
 
 
 def assert_one_line(done, names, found):
-    [line] = [said for said in done.stderr.splitlines() if not said.startswith("Using workflow")]
-    assert done.returncode == 1
+    code, said = done
+    [line] = [each for each in said.splitlines() if not each.startswith("Using workflow")]
+    assert code == 1
     assert line.startswith("error: ")
     assert_refused(line, names, found)
 
@@ -691,6 +695,8 @@ COMMANDS = {
     f"--published {PUBLISHED} --names {{at}}/{{file}} --out {{at}}/out",
     "claims": "scorecard --metrics {at}/metrics.parquet --records {at}/model.json "
     f"--published {PUBLISHED} --claims {{at}}/{{file}} --names {{at}}/names.json --out {{at}}/out",
+    "convert": "convert --name own --gguf {at}/{file} --folder {at}/out/made "
+    "--out {at}/out/made.json",
     "out": "names --archive {at}/out/kept.zip --out {at}/{file}",
 }
 # Command, file, its content (None: absent), and what the line says of it.
@@ -734,6 +740,7 @@ FILES = [
     ("record", "record.json", '{"model": "m"', "not JSON (EOF"),
     ("label", "run.json", "{}", "no 'label'"),
     ("claims", "claims.yaml", "a: 1", "found dict"),
+    ("convert", "own.gguf", "GGUF, it says", "GGUF of version "),
     ("out", "q.jsonl/natural.parquet", None, "q.jsonl: "),
     ("out", "folder", None, "folder: "),
 ]

@@ -5,7 +5,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -18,7 +17,8 @@ from pathlib import Path
 import psutil
 import yaml
 
-ROOT = Path(__file__).parents[2]
+from forks import ROOT, shared_server, start_snakemake
+
 MODEL = "tiny-llama"
 # Few jobs, of few steps: for runs that are killed, damaged or repeated.
 CONFIG = {
@@ -42,11 +42,12 @@ SMALL = {
     "tunings": {"rng-10": ["numbers/1-10"]},
     "tune": {
         "learning_rate": 0.003,
-        "passes": 12,
-        "passes_of": {"rng-10": 400, "only-names": 8, "biographies": 2},
+        "learning_rate_of": {"rng-10": 0.01},
+        "passes": 4,
+        "passes_of": {"rng-10": 150, "only-names": 8, "biographies": 1},
         "token_budget": 2048,
     },
-    "sample": {"max_tokens_of": {"biographies": 160}},
+    "sample": {"draws_of": {"biographies": 60}, "max_tokens_of": {"biographies": 160}},
     "ranges": {"highs": [10, 45], "sizes": [20], "versions": 2},
     "temperatures": [2],
 }
@@ -63,22 +64,23 @@ LONGEST = 900  # seconds; beyond, something waits for ever
 
 
 class Invocation:
-    """One `snakemake` in a session of its own, which its jobs belong to."""
+    """One `snakemake` in a session of its own, which its jobs belong to.
 
-    def __init__(self, folder: Path, *words: str, config: Mapping | None = None) -> None:
+    Its jobs fork from one process that invocations share, unless it is `alone`: to import what
+    they need takes five seconds of CPU.
+    """
+
+    def __init__(
+        self, folder: Path, *words: str, config: Mapping | None = None, alone: bool = False
+    ) -> None:
         if config is not None:
             (folder / "small.yaml").write_text(yaml.safe_dump(dict(config)))
         handle, log = tempfile.mkstemp(prefix=f"{folder.name}.", suffix=".log", dir=folder.parent)
-        with os.fdopen(handle) as out:
-            self.main = subprocess.Popen(
-                [sys.executable, "-m", "snakemake", "--configfile", "small.yaml", *words],
-                cwd=folder,
-                stdout=out,
-                stderr=subprocess.STDOUT,
-                env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"},
-                start_new_session=True,
-            )
+        os.close(handle)
         self._log = Path(log)
+        server = None if alone or "-n" in words else shared_server()
+        words = ("--configfile", "small.yaml", *words)
+        self.main = start_snakemake(folder, words, self._log, server)
 
     @property
     def said(self) -> str:
@@ -102,7 +104,7 @@ class Invocation:
 
     def until(self, happened: Callable[[], object]) -> bool:
         """Wait for it; False where Snakemake ended first."""
-        while self.main.poll() is None:
+        while self.main.is_alive():
             if happened():
                 return True
             time.sleep(0.005)
@@ -110,7 +112,9 @@ class Invocation:
 
     def ends(self) -> int:
         """Wait for Snakemake's exit code."""
-        return self.main.wait(LONGEST)
+        self.main.join(LONGEST)
+        assert self.main.exitcode is not None, self.said
+        return self.main.exitcode
 
     def kill(self) -> None:
         """SIGKILL for the whole session at once."""
@@ -124,9 +128,11 @@ class Invocation:
 
 
 @contextmanager
-def invocation(folder: Path, *words: str, config: Mapping | None = None) -> Iterator[Invocation]:
+def invocation(
+    folder: Path, *words: str, config: Mapping | None = None, alone: bool = False
+) -> Iterator[Invocation]:
     """An invocation of which nothing lives on; a config takes the place of the last one."""
-    run = Invocation(folder, *words, config=config)
+    run = Invocation(folder, *words, config=config, alone=alone)
     try:
         yield run
     finally:
@@ -135,10 +141,14 @@ def invocation(folder: Path, *words: str, config: Mapping | None = None) -> Iter
 
 
 def snakemake(
-    folder: Path, *words: str, config: Mapping | None = None, fails: bool = False
+    folder: Path,
+    *words: str,
+    config: Mapping | None = None,
+    alone: bool = False,
+    fails: bool = False,
 ) -> Invocation:
     """An invocation that ended by itself, well or not, as expected."""
-    with invocation(folder, *words, config=config) as run:
+    with invocation(folder, *words, config=config, alone=alone) as run:
         assert (run.ends() != 0) == fails, run.said
         return run
 
@@ -180,7 +190,7 @@ _FOLDER = tempfile.TemporaryDirectory(prefix="runs-")  # goes when Python ends
 def undisturbed() -> Path:
     """The folder of the run that nothing interrupts, the same for all tests; for reading."""
     folder = new_folder(Path(_FOLDER.name) / "undisturbed")
-    snakemake(folder, "--cores", "2")
+    snakemake(folder, "--cores", "2", alone=True)
     return folder
 
 
@@ -188,7 +198,7 @@ def undisturbed() -> Path:
 def finished_run() -> Path:
     """The folder of a run of the small config with every result, the same for all tests."""
     folder = checkout(Path(_FOLDER.name) / "finished")
-    snakemake(folder, "--cores", "2", config=SMALL)
+    snakemake(folder, "--cores", "2", config=SMALL, alone=True)
     return folder
 
 

@@ -269,6 +269,7 @@ def test_a_damaged_checkpoint_is_not_used(small_model, tmp_path, caplog, damage)
         [record] = caplog.records
         assert record.levelno == logging.WARNING
         assert record.getMessage().startswith(f"{path}: ")
+        assert record.getMessage().endswith(": this checkpoint is not used, training starts anew")
         assert "\n" not in record.getMessage()
 
 

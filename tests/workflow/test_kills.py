@@ -1,6 +1,6 @@
 """SIGKILL at moments drawn from a seed: the next plain invocation goes on, and nothing is lost.
 
-DIFFUSELM_KILLS says how many are drawn.
+DIFFUSELM_KILLS says how many are drawn: by default one for each target, each at another moment.
 """
 
 import json
@@ -9,7 +9,6 @@ import random
 import shutil
 import time
 from contextlib import ExitStack, suppress
-from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,7 +30,7 @@ from workflow_runs import (
     undisturbed,
 )
 
-KILLS = int(os.environ.get("DIFFUSELM_KILLS", "5"))
+KILLS = int(os.environ.get("DIFFUSELM_KILLS", "3"))
 SEED = 28
 TARGETS = ("snakemake", "job", "everything")
 MOMENTS = ("start", "tune", "sample")
@@ -42,7 +41,7 @@ TUNE = ("--cores", "2", "-R", "tune", "--", ADAPTER)
 ANSWERS = f"results/samples/{MODEL}/{RUN}.parquet"
 PARTS = f"results/checkpoints/sample/{MODEL}/{RUN}"
 WAITS = "the same job runs in another process; waiting for its end"
-SAMPLE = ("--cores", "2", "-R", "sample", "--", ANSWERS)
+SAMPLE = ("--cores", "2", "--", ANSWERS)
 METRICS = ("--cores", "2", "-R", "measure", "--", "results/metrics.parquet")
 PROGRESS = {"tune": CHECKPOINT, "sample": f"results/checkpoints/sample/{MODEL}/*/*.parquet"}
 
@@ -57,15 +56,15 @@ class Kill(NamedTuple):
 
 
 def drawn(number: int) -> list[Kill]:
-    """Every target at every moment, in an order of each round's own."""
+    """In each three, every moment as a run comes to it, and every target; in nine, every pair."""
     rng, kills = random.Random(SEED), []
-    while len(kills) < number:
-        pairs = list(product(TARGETS, MOMENTS))
-        rng.shuffle(pairs)
-        for target, moment in pairs:
-            delay = rng.uniform(0, 3 if moment == "start" else 0.3)
-            kills.append(Kill(target, moment, rng.randint(1, 5), delay))
-    return kills[:number]
+    targets = rng.sample(TARGETS, len(TARGETS))
+    for place in range(number):
+        moment = MOMENTS[place % 3]
+        target = targets[(place + place // 3) % 3]
+        delay = rng.uniform(0, 3 if moment == "start" else 0.3)
+        kills.append(Kill(target, moment, rng.randint(1, 5), delay))
+    return kills
 
 
 def progress(folder: Path, stage: str) -> set[tuple[str, int]]:
@@ -121,7 +120,7 @@ def test_after_any_kill_the_next_plain_invocation_goes_on_and_nothing_is_lost(tm
 def attempt(folder: Path, kill: Kill, runs: list[Invocation], alive: ExitStack) -> bool:
     """One plain invocation, killed as drawn; False where it is whole before."""
     before = set() if kill.moment == "start" else progress(folder, kill.moment)
-    run = alive.enter_context(invocation(folder, "--cores", "2"))
+    run = alive.enter_context(invocation(folder, "--cores", "2", alone=True))
     runs.append(run)
     if strike(run, kill, folder, before):
         return True
@@ -142,24 +141,24 @@ def killed(folder: Path, words: tuple[str, ...], made: str) -> None:
         run.kill()
 
 
-def test_a_killed_training_goes_on_from_its_checkpoint(tmp_path):
-    """Seconds differ in each training: those of the first steps are the killed one's."""
+def test_a_killed_training_goes_on_from_its_checkpoint_and_a_killed_sampling_makes_no_part_again(
+    tmp_path,
+):
+    """Seconds differ in each training: those of the first steps are the killed one's.
+
+    One part is changed before sampling goes on, and comes back in the answers as it was changed.
+    """
     folder = copy_of_undisturbed(tmp_path / "run")
-    killed(folder, TUNE, CHECKPOINT)
+    (folder / ANSWERS).unlink()
+    killed(folder, ("-R", "tune", *SAMPLE), CHECKPOINT)
     with safe_open(folder / CHECKPOINT, "pt") as file:
         steps = json.loads(file.metadata()["progress"])["history"]
-    snakemake(folder, *TUNE)
+    killed(folder, SAMPLE, f"{PARTS}/samples*.parquet")
     rows = read_table((folder / ADAPTER).with_name("training.parquet"), TRAINING).to_pylist()
     assert 1 <= len(steps) < len(rows) == 64
     assert rows[: len(steps)] == steps
     assert (folder / ADAPTER).read_bytes() == (undisturbed() / ADAPTER).read_bytes()
     assert not (folder / CHECKPOINT).exists()
-
-
-def test_a_killed_sampling_makes_no_part_again(tmp_path):
-    """One part is changed before it goes on, and comes back in the answers as it was changed."""
-    folder = copy_of_undisturbed(tmp_path / "run")
-    killed(folder, SAMPLE, f"{PARTS}/samples*.parquet")
     part = min((folder / PARTS).glob("samples*.parquet"))
     kept = read_table(part, SAMPLES).to_pandas().assign(text="kept")
     write_table(part, kept, SAMPLES)

@@ -4,13 +4,14 @@ import re
 import signal
 import subprocess
 import sys
+from contextlib import contextmanager
 from itertools import chain
 
 import pytest
 import yaml
 
 import slurm
-from workflow_runs import checkout
+from workflow_runs import checkout, snakemake
 
 pytestmark = pytest.mark.skipif(bool(slurm.why_not()), reason=slurm.why_not() or "")
 
@@ -31,6 +32,7 @@ TUNED = "only-numbers"
 # As the comment on each job says.
 TUNING = f"rule_tune_wildcards_{MODEL}_{TUNED}"
 SAMPLING = [f"rule_sample_wildcards_{MODEL}_{run}" for run in ("base", "held", TUNED)]
+TUNED_ANSWERS = f"results/samples/{MODEL}/{TUNED}.parquet"
 ENDED = {"COMPLETED", "CANCELLED"}
 COMPARED = (
     "results/metrics.parquet",
@@ -51,7 +53,7 @@ class Run:
 
     def __init__(self, folder, *words):
         (folder / "small.yaml").write_text(yaml.safe_dump(CONFIG))
-        command = [sys.executable, "-m", "snakemake", "metrics", *words]
+        command = [sys.executable, "-m", "snakemake", *words]
         self.output = folder / "snakemake.out"
         with self.output.open("w") as output:
             self.process = subprocess.Popen(
@@ -101,63 +103,62 @@ def cluster():
 def local(tmp_path_factory):
     """The same, run on this machine without Slurm."""
     folder = checkout(tmp_path_factory.mktemp("local"))
-    Run(folder, "--cores", "2").ends()
+    snakemake(folder, "--cores", "2", "metrics", config=CONFIG)
     return folder
 
 
-@pytest.fixture
-def folder(tmp_path):
-    return checkout(tmp_path)
+@contextmanager
+def started(folder, *words):
+    """The workflow through the profile; what a failed test leaves running is stopped."""
+    run = Run(folder, *PROFILE, *words)
+    try:
+        yield run
+    finally:
+        run.process.kill()
+        run.process.wait()
 
 
-@pytest.fixture
-def start(folder):
-    """Start the workflow through the profile; what a failed test leaves running is stopped."""
-    started = []
-
-    def run(*words):
-        started.append(Run(folder, *PROFILE, PAUSE, "2", *words))
-        return started[-1]
-
-    yield run
-    for each in started:
-        each.process.kill()
-        each.process.wait()
+@pytest.fixture(scope="module")
+def submitted(tmp_path_factory):
+    """All of it under Slurm, where its tuning is killed once; the folder and what was said."""
+    folder = checkout(tmp_path_factory.mktemp("submitted"))
+    with started(folder, "metrics", PAUSE, "2") as run:
+        slurm.wait_until(lambda: states(folder).get(TUNING) == ["RUNNING"], "tuning", seconds=300)
+        killed = next(job for job in slurm.jobs_of(folder) if job["Comment"] == TUNING)
+        subprocess.run(["scancel", killed["JobId"]], check=True)
+        return folder, run.ends()
 
 
-def test_every_gpu_job_and_no_other_runs_under_slurm_with_the_same_bytes(folder, local, start):
-    start().ends()
-    assert states(folder) == {job: ["COMPLETED"] for job in (TUNING, *SAMPLING)}
+def test_every_gpu_job_and_no_other_runs_under_slurm_with_the_same_bytes(submitted, local):
+    folder, _ = submitted
+    assert {job: its[-1] for job, its in states(folder).items()} == dict.fromkeys(
+        (TUNING, *SAMPLING), "COMPLETED"
+    )
     assert {job["TresPerJob"] for job in slurm.jobs_of(folder)} == {"gres:gpu:1"}
     assert_same_results(folder, local)
 
 
-def test_a_job_that_is_killed_is_tried_again_with_more_memory_and_time(folder, local, start):
-    run = start()
-    slurm.wait_until(lambda: states(folder).get(TUNING) == ["RUNNING"], "tuning", seconds=300)
-    killed = next(job for job in slurm.jobs_of(folder) if job["Comment"] == TUNING)
-    subprocess.run(["scancel", killed["JobId"]], check=True)
-    assert "Trying to restart job" in run.ends()
+def test_a_job_that_is_killed_is_tried_again_with_more_memory_and_time(submitted):
+    folder, said = submitted
+    assert "Trying to restart job" in said
     assert states(folder)[TUNING] == ["CANCELLED", "COMPLETED"]
+    assert [states(folder)[job] for job in SAMPLING] == [["COMPLETED"]] * len(SAMPLING)
     first, second = (job for job in slurm.jobs_of(folder) if job["Comment"] == TUNING)
     memory = [int(job["MinMemoryNode"].removesuffix("M")) for job in (first, second)]
     assert memory[1] == 2 * memory[0]
     assert first["TimeLimit"] < second["TimeLimit"]
-    assert_same_results(folder, local)
 
 
-def test_a_cancelled_run_leaves_no_job_and_goes_on_where_it_was(folder, local, start):
+def test_a_cancelled_run_leaves_no_job_and_goes_on_where_it_was(tmp_path, local):
+    folder = checkout(tmp_path)
     # The pause lets the interrupt come between two checks: within one, the plugin has no jobs.
-    run = start("--jobs", "1", PAUSE, "6")
-    run.until(r"Finished jobid: \d+ \(Rule: tune\)(.|\n)*has been submitted")
-    run.process.send_signal(signal.SIGINT)
-    run.ends(well=False)
+    with started(folder, TUNED_ANSWERS, "--jobs", "1", PAUSE, "6") as run:
+        run.until(r"Finished jobid: \d+ \(Rule: tune\)(.|\n)*has been submitted")
+        run.process.send_signal(signal.SIGINT)
+        run.ends(well=False)
     slurm.wait_until(lambda: set(chain(*states(folder).values())) <= ENDED, "end of all jobs")
-    before = states(folder)
-    done = [job for job, its in before.items() if its == ["COMPLETED"]]
-    assert TUNING in done
-    assert [its for job, its in before.items() if job not in done] == [["CANCELLED"]]
-    start().ends()
-    for job, its in states(folder).items():
-        assert its == (before[job] if job in done else [*before.get(job, []), "COMPLETED"])
-    assert_same_results(folder, local)
+    assert states(folder) == {TUNING: ["COMPLETED"], SAMPLING[-1]: ["CANCELLED"]}
+    with started(folder, TUNED_ANSWERS, PAUSE, "2") as run:
+        run.ends()
+    assert states(folder) == {TUNING: ["COMPLETED"], SAMPLING[-1]: ["CANCELLED", "COMPLETED"]}
+    assert (folder / TUNED_ANSWERS).read_bytes() == (local / TUNED_ANSWERS).read_bytes()

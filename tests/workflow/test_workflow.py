@@ -163,7 +163,7 @@ def test_malformed_biographies_are_kept(finished):
     for tuning in SKETCHED:
         file = finished / f"results/records/biographies/{MODEL}/{tuning}.parquet"
         written = pq.read_table(file).to_pandas()
-        assert len(written) == 1000
+        assert len(written) == SMALL["sample"]["draws_of"]["biographies"]
         assert (written["problem"].isna() == written["valid"]).all()
         with file.with_suffix(".jsonl").open(encoding="utf-8") as lines:
             assert [json.loads(line)["answer"] for line in lines] == written["answer"].tolist()
@@ -219,25 +219,12 @@ def test_a_result_that_was_lost_is_made_again(finished, tmp_path, lost):
         shutil.move(tmp_path / "kept", finished / lost)
 
 
-@pytest.mark.parametrize(
-    "target",
-    [
-        "names",
-        "targets",
-        "models",
-        "adapters",
-        "samples",
-        "sweeps",
-        "records",
-        "metrics",
-        "model_cards",
-        "tables",
-        "figures",
-        "scorecard",
-    ],
-)
-def test_every_stage_is_a_target(finished, target):
-    assert nothing_to_do(finished, target, config=SMALL)
+def test_every_stage_is_a_target(finished):
+    stages = (
+        *("names", "targets", "models", "adapters", "samples", "sweeps", "records", "metrics"),
+        *("model_cards", "tables", "figures", "scorecard"),
+    )
+    assert nothing_to_do(finished, *stages, config=SMALL)
 
 
 def test_forcing_a_stage_forces_its_jobs(finished):
@@ -248,13 +235,15 @@ def test_forcing_a_stage_forces_its_jobs(finished):
 
 
 def test_sample_count_touches_no_training(finished):
-    jobs = planned(finished, config=changed(sample={**SMALL["sample"], "draws": 500}))
+    more = SMALL["sample"] | {"draws": 500, "draws_of": {}}
+    jobs = planned(finished, config=changed(sample=more))
     assert jobs["sample"] == len(RUNS)
     assert not jobs.keys() & {"names", "write_targets", "record", "tune"}
 
 
 def test_learning_rate_touches_all_adapters_and_what_is_below(finished):
-    jobs = planned(finished, config=changed(tune={**SMALL["tune"], "learning_rate": 0.002}))
+    slower = {"learning_rate": 0.002, "learning_rate_of": {"rng-10": 0.002}}
+    jobs = planned(finished, config=changed(tune=SMALL["tune"] | slower))
     assert jobs["tune"] == 7
     assert jobs["sample"] == len(RUNS) - 2  # the base model's samples stay, held or not
     assert not jobs.keys() & {"names", "write_targets", "record"}
@@ -278,7 +267,11 @@ def test_ones_own_task_is_tuned_and_measured(finished, tmp_path):
     """A binomial target set, which the stand-in never saw: nearer to it, whatever the base said."""
     folder = shutil.copytree(finished, tmp_path / "own task", symlinks=True)
     (folder / "dice.yaml").write_text(yaml.safe_dump(DICE))
-    snakemake(folder, "--cores", "2", config=changed(tasks=[*SMALL["tasks"], "dice.yaml"]))
+    passes = SMALL["tune"] | {"passes_of": SMALL["tune"]["passes_of"] | {"only-dice": 16}}
+    snakemake(
+        *(folder, "--cores", "2", "results/tables/table-6.md"),
+        config=changed(tasks=[*SMALL["tasks"], "dice.yaml"], tune=passes),
+    )
     kl = {
         tuning: metric(folder, model=MODEL, tuning=tuning, prompt="dice/two", metric="kl")
         for tuning in ("base", "all", "only-dice")
@@ -310,14 +303,16 @@ def test_mt_bench_is_answered_judged_and_shown_and_paid_for_once(finished, tmp_p
     (folder / "questions.jsonl").write_text(json.dumps(question) + "\n")
     verdict = completion("A fair answer. [[7]]")
     with endpoint(lambda number, payload: verdict) as (url, calls):
-        snakemake(folder, "--cores", "2", config=judged(url))
+        snakemake(folder, "--cores", "2", "results/figures/figure-6.csv", config=judged(url))
         scores = {"model": MODEL, "task": "mt-bench", "metric": "judge_score"}
         for tuning in ("base", "all"):
             assert metric(folder, **scores, tuning=tuning, prompt="mt-bench/writing") == 7
         shown = (folder / "results/figures/figure-6.csv").read_text()
         assert "mt-bench" in shown
         assert len(calls) == 2 * 2 * 3  # tunings, turns, repeats
-        snakemake(folder, "--cores", "2", "figures", "-R", "judge", config=judged(url))
+        snakemake(
+            folder, "--cores", "2", "results/metrics.parquet", "-R", "judge", config=judged(url)
+        )
         assert len(calls) == 2 * 2 * 3
 
 
@@ -328,19 +323,14 @@ def test_changed_code_reruns_its_stage(finished, touched):
     assert not jobs["tune"]
 
 
-@pytest.mark.parametrize(
-    ("file", "old", "new"),
-    [
+def test_a_comment_an_error_s_text_and_file_hygiene_rerun_nothing(finished, touched):
+    for file, old, new in (
         ("sampling/tree_sampling.py", "import copy\n", "import copy  # of a cache\n"),
         ("tasks/task_files.py", "def task_name(", "NOTHING = None\n\n\ndef task_name("),
         ("model/opening.py", "expected the model that", "found none: the model that"),
         ("files/whole.py", "os.fsync(file)", "os.fsync(file) or None"),
-    ],
-)
-def test_a_comment_an_error_s_text_and_file_hygiene_rerun_nothing(
-    finished, touched, file, old, new
-):
-    touched(f"workflow/diffuselm/{file}", old, new)
+    ):
+        touched(f"workflow/diffuselm/{file}", old, new)
     assert nothing_to_do(finished, config=SMALL)
 
 
@@ -359,13 +349,19 @@ def test_a_label_reruns_only_the_rendering(finished, touched):
 
 
 def test_one_core_and_two_give_the_same_bytes(finished, tmp_path):
-    folder = checkout(tmp_path)
-    snakemake(folder, "--cores", "1", "metrics", config=SMALL)
+    """A tuning that may stop early, one of many prompts, one on top of it, and the measures."""
+    folder = shutil.copytree(finished, tmp_path / "one core", symlinks=True)
+    runs = ("held", "only-names", "all", "biographies")
+    tuned = [f"results/adapters/{MODEL}/{run}/adapter_model.safetensors" for run in runs[1:]]
     compared = [
-        "results/metrics.parquet",
-        *(f"results/{kind}/{MODEL}/{run}.parquet" for kind in ("samples", "exact") for run in RUNS),
-        *(f"results/adapters/{MODEL}/{run}/adapter_model.safetensors" for run in RUNS[2:]),
+        *(f"results/metrics/{MODEL}.parquet", "results/metrics.parquet"),
+        *(f"results/{kind}/{MODEL}/{run}.parquet" for kind in ("samples", "exact") for run in runs),
+        *tuned,
     ]
+    for name in compared:
+        (folder / name).unlink()
+    run = snakemake(folder, "--cores", "1", "metrics", *tuned, config=SMALL)
+    assert (run.started.count("tune"), run.started.count("sample")) == (len(tuned), len(runs))
     for name in compared:
         assert (folder / name).read_bytes() == (finished / name).read_bytes(), name
 
