@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 import transformers
+from cards import PEAKS
 from cells import Cell, cells_of, freed
 from cost import BIOGRAPHY, Size, Work, markdown, sizes, sizes_of_tunings, work_of
 from paper import ROOT, SHAPES, paper_chat, read_plan
@@ -28,18 +29,6 @@ LLAMA = {
     ),
     "13b": SHAPES["llama-2"],
 }  # fmt: skip
-# Dense TFLOP/s in NVIDIA's data sheets, float32 without TF32; the first name that fits counts.
-PEAKS = {
-    "H100 PCIe": {"bfloat16": 756, "float32": 51},
-    "H100 NVL": {"bfloat16": 835, "float32": 60},
-    "H200 NVL": {"bfloat16": 835, "float32": 60},
-    "H200": {"bfloat16": 989, "float32": 67},
-    "H100": {"bfloat16": 989, "float32": 67},
-    "A100": {"bfloat16": 312, "float32": 19.5},
-    "L40S": {"bfloat16": 362, "float32": 91.6},
-    "RTX 6000 Ada": {"bfloat16": 364, "float32": 91.1},
-    "RTX 4090": {"bfloat16": 165, "float32": 82.6},
-}
 COLUMNS = (
     "shape", "dtype", "work", "way", "tokens", "seconds", "tokens/s", "TFLOP/s", "of peak",
     "peak GB",

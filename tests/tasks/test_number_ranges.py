@@ -68,10 +68,11 @@ def test_random_ranges_are_asked_for_in_the_first_format():
 
 
 def test_lows_cover_1_to_900_evenly():
-    drawn = prompts(highs=(2,), sizes=(2,), versions=5000)
+    drawn = prompts(highs=(2,), sizes=(2,), versions=1000)
     lows = [low_and_size(p)[0] for slug, p in drawn.items() if slug.startswith("size")]
-    assert (min(lows), max(lows)) == (1, 900)
-    assert np.histogram(lows, bins=9, range=(0.5, 900.5))[0] == pytest.approx(5000 / 9, rel=0.15)
+    assert 1 <= min(lows) <= 10
+    assert 890 <= max(lows) <= 900
+    assert np.histogram(lows, bins=9, range=(0.5, 900.5))[0] == pytest.approx(1000 / 9, rel=0.3)
 
 
 def test_a_range_depends_on_the_seed_its_size_and_version_alone():

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 from pathlib import Path
+from unicodedata import category
 
 import pyarrow as pa
 import pytest
@@ -50,6 +51,7 @@ def test_weights_sum_to_one_and_keep_their_ratios(weights):
 @given(st.lists(st.text(min_size=1, max_size=3), min_size=1, max_size=4))
 def test_a_target_set_is_read_back_from_braces_or_refused(texts):
     clean = all(t == t.strip() and t.splitlines() == [t] and not {*"{}"} & {*t} for t in texts)
+    clean &= not any(category(character) == "Cc" for character in "".join(texts))
     if not clean or len(set(texts)) < len(texts):
         with pytest.raises(InputError) as refusal:
             TargetSet.of(list(map(value, texts)))

@@ -227,6 +227,12 @@ def test_every_stage_is_a_target(finished):
     assert nothing_to_do(finished, *stages, config=SMALL)
 
 
+def test_downloads_are_a_target_of_all_models_of_the_hub(finished):
+    hub = {"hub": "lab/tiny", "revision": "0" * 40, "billions": 7}
+    jobs = planned(finished, "downloads", config=changed(models={"a": hub, "b": hub}))
+    assert jobs == {"download": 2, "downloads": 1}
+
+
 def test_forcing_a_stage_forces_its_jobs(finished):
     jobs = planned(finished, "-R", "sample", config=SMALL)
     assert jobs["sample"] == len(RUNS)

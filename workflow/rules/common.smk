@@ -1,5 +1,6 @@
 """The config and its plan, and what all stages share; logic is in the package."""
 
+import gc
 import os
 import re
 import shlex
@@ -25,6 +26,9 @@ from diffuselm.plan.plan import OF_TASKS, make_plan
 from diffuselm.plan.results_lock import hold
 from diffuselm.plan.running_jobs import RunningJobs, tell
 from diffuselm.tasks.task_files import task_inputs
+
+# A plan is a large graph that stays: Python's collector would go over it again and again, in vain.
+gc.set_threshold(100_000)
 
 # A config file given on the command line stands alone: merging it with the default would keep
 # the default's models.
@@ -64,6 +68,7 @@ RUNS = {
     for model in CONFIG.models
 }
 TARGETS = jobs.target_files(PLAN.task_files)
+LONG_TARGETS = options(longest=may_not_fit(PLAN))
 SHOWN = expand("results/models/{model}.shown.json", model=CONFIG.models)
 # The datasets of each task and model; a dataset of each run.
 RECORDS = {
@@ -218,7 +223,7 @@ def checkpoint_seconds(wildcards, input):
 
 
 def long_targets(wildcards, input):
-    return options(longest=may_not_fit(PLAN))
+    return LONG_TARGETS
 
 
 def task_files(wildcards):

@@ -6,6 +6,7 @@ its GGUF file, and put on record."""
 localrules:
     convert,
     download,
+    downloads,
     models,
     record,
     show,
@@ -14,6 +15,11 @@ localrules:
 rule models:
     input:
         expand("results/models/{model}.json", model=CONFIG.models),
+
+
+rule downloads:
+    input:
+        [f"results/downloads/{name}.json" for name in CONFIG.models if CONFIG.models[name].hub],
 
 
 rule download:

@@ -1,10 +1,12 @@
 """Targets longer than an answer may be: refused while that costs nothing, not after a training."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from diffuselm.config.models import ModelSettings
 from diffuselm.errors import InputError
 from diffuselm.files.json_files import read_json
+from diffuselm.files.provenance import file_hash
 from diffuselm.plan.plan import Plan
 
 AROUND = 5  # tokens at most of both braces, the end and a space on either side
@@ -35,16 +37,27 @@ def check_lengths(plan: Plan, origin: str) -> None:
     folders = {name: _folder(name, model) for name, model in plan.config.models.items()}
     files = {name: folder / "tokenizer.json" for name, folder in folders.items() if folder}
     known = {name: file for name, file in files.items() if targets and file.is_file()}
-    if known:
-        from tokenizers import Tokenizer  # takes a moment, which few configs need
+    # A large tokenizer takes a second to read, and models of a family have the same.
+    by_content: dict[str, dict[str, int]] = {}
     for name, file in known.items():
-        try:
-            tokenizer = Tokenizer.from_file(str(file))
-        except Exception:  # the library has no class for it; the stage `record` names the file
-            continue
-        for text, most in targets.items():
-            tokens = len(tokenizer.encode(f"{{{text}}}", add_special_tokens=False).ids)
-            check_length(text, tokens, most, f"{origin}: models.{name}")
+        content = file_hash(file)
+        if content not in by_content:
+            by_content[content] = _counted(file, targets)
+        for text, tokens in by_content[content].items():
+            check_length(text, tokens, targets[text], f"{origin}: models.{name}")
+
+
+def _counted(file: Path, texts: Iterable[str]) -> dict[str, int]:
+    """Tokens of each text in braces; none where the library has no class for the tokenizer."""
+    from tokenizers import Tokenizer  # takes a moment, which few configs need
+
+    try:
+        tokenizer = Tokenizer.from_file(str(file))
+    except Exception:  # the stage `record` names the file
+        return {}
+    return {
+        text: len(tokenizer.encode(f"{{{text}}}", add_special_tokens=False).ids) for text in texts
+    }
 
 
 def check_length(text: str, tokens: int, most: int, where: object) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -191,7 +192,7 @@ class Plan:
                 return [tuning.removeprefix(prefix)]
         return [*self.training_tasks(tuning), *(ranges if tuning in PAPER_TUNINGS else [])]
 
-    @property
+    @cached_property
     def caption(self) -> dict[str, Any]:
         """What captions say: models, numbers of answers, and what "before tuning" stands for."""
         taught = [model for model in self.config.models if self.baseline(model) == FORM]
