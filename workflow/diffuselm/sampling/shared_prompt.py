@@ -21,13 +21,16 @@ _NAME = "diffuselm_shared_prompt"
 class SharedPrompt:
     """Attention of rows, one new token each, to the one prompt and to each row's own answer.
 
-    There are as many rows as a pass has had at most; its own are the first of them.
+    There is room for as many rows as a pass has had, or some more, and at most for `rows`; a pass
+    takes the first of them.
     """
 
-    def __init__(self, model: PreTrainedModel, prompt: Sequence[int], max_tokens: int) -> None:
+    def __init__(
+        self, model: PreTrainedModel, prompt: Sequence[int], max_tokens: int, rows: int
+    ) -> None:
         cache, ids = DynamicCache(), torch.as_tensor([list(prompt)], device=model.device)
         output = model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
-        self.model, self.max_tokens = model, max_tokens
+        self.model, self.max_tokens, self.rows = model, max_tokens, rows
         self.first: Tensor = output.logits[0]  # (1, vocabulary), of the token after the prompt
         self.prompt = [(each.keys[0], each.values[0]) for each in cache.layers]  # (heads, p, d)
         self.answers = [(self._empty(k, 0), self._empty(v, 0)) for k, v in self.prompt]
@@ -66,7 +69,8 @@ class SharedPrompt:
     def _make_room(self, rows: int) -> None:
         have = len(self.answers[0][0])
         if rows > have:
-            more = max(rows - have, have, 64)  # twice as many, so that few are ever moved
+            # Twice as many, so that few are ever moved.
+            more = min(max(rows, 2 * have, 64), self.rows) - have
             for layer, of_prompt in enumerate(self.prompt):
                 keys, values = (self._empty(each, more) for each in of_prompt)
                 old_keys, old_values = self.answers[layer]
@@ -136,7 +140,7 @@ def shares_prompt(model: PreTrainedModel, prompt: Sequence[int], max_tokens: int
     """
     if not _attends_to_all(model, len(prompt) + max_tokens):
         return False
-    shared = SharedPrompt(model, prompt, 1)
+    shared = SharedPrompt(model, prompt, 1, rows=1)
     token = shared.first.argmax(dim=1).cpu().numpy()
     ids = torch.as_tensor([[*prompt, *token]], device=model.device)
     usual = model(input_ids=ids, use_cache=False, logits_to_keep=1).logits[:, -1]

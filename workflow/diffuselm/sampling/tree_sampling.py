@@ -42,8 +42,8 @@ def sample(
     branch that finds no row free waits for one, and is read from its first token.
     """
     answers = Answers(draws, **options)
-    shared = SharedPrompt(model, prompt, answers.max_tokens)
     width = min(draws, max(1, (token_budget - len(prompt)) // max(answers.max_tokens, ROW)))
+    shared = SharedPrompt(model, prompt, answers.max_tokens, rows=width)
     every = np.arange(draws)
     answers.take(shared.first, [every])
     rows = _Rows(width, waiting=answers.branches(every))
