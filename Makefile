@@ -19,11 +19,11 @@ smollm2: $(SMOLLM2)
 smollm2-model: $(SMOLLM2)
 
 test: $(READY)
-	$(VENV)/bin/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+	$(VENV)/bin/python -m pytest -n 2 --no-loadscope-reorder
 
 # What an edit needs: no test that starts a workflow or a server, or builds a model.
 test-quick: $(READY)
-	$(VENV)/bin/python -m pytest -m "not slow" -n 2 --dist loadfile
+	$(VENV)/bin/python -m pytest -m "not slow" -n 2
 
 check: $(READY)
 	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check .

@@ -4,12 +4,14 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 os.environ["HF_HUB_OFFLINE"] = os.environ["TRANSFORMERS_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 import numpy as np
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 from diffuselm.tree.prefix_tree import PrefixTree, build
 
@@ -28,7 +30,7 @@ SLOW = (
     "stages/test_adapters.py",
     "test_warm.py",
 )
-# On two workers, files that share a finished run keep to one; all others to themselves.
+# Files that share a finished run.
 GROUPS = {
     "workflow/test_invocations.py": "undisturbed",
     "workflow/test_kills.py": "undisturbed",
@@ -62,15 +64,27 @@ FAMILIES = {
 }
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark slow tests and let them begin, workflows first, so that no worker ends with them."""
     places = {item: item.path.relative_to(Path(__file__).parent).as_posix() for item in items}
     for item, place in places.items():
-        item.add_marker(pytest.mark.xdist_group(GROUPS.get(place, place)))
         if place.startswith(SLOW):
             item.add_marker("slow")
     items.sort(key=lambda item: [places[item].startswith(each) for each in SLOW], reverse=True)
+
+
+class Groups(LoadFileScheduling):
+    """A file goes to one worker, and files that share a finished run go to one, too."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = super()._split_scope(nodeid)
+        return GROUPS.get(file.removeprefix("tests/"), file)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling:
+    """How tests are handed to several workers."""
+    return Groups(config, log)
 
 
 @pytest.fixture(autouse=True, scope="session")
