@@ -117,6 +117,8 @@ def test_a_json_line_is_one_line_to_every_reader_and_the_same_text(texts):
         ("{www.a.example}", "link"),
         ("{=SUM(A1)}", "formula"),
         ("{a}{ +1}", "formula"),
+        ('{"=1+1"}', "formula"),
+        ("{\u00a0=1}", "formula"),
         ("{a}\n{-}", "formula"),
         ("{@SUM(1)}", "formula"),
         ("{me@a.example = 3}", None),

@@ -54,6 +54,22 @@ def tuples(prompt, seed=1):
     return [row for row, n in zip(rows, times, strict=True) for _ in range(n)]
 
 
+def test_numbers_are_read_with_their_sign_and_to_the_letter(tmp_path):
+    [prompt] = load_task(task_file(tmp_path, {"x": {"range": [-5, 12]}}))
+    read = prompt.records.read_field
+    assert read("x", " -3 ") == {"x": -3}
+    assert read("x", "12") == {"x": 12}
+    for text in ("1-0", "1 0", "-6", "13"):
+        with pytest.raises(MalformedError, match="is none of the 18"):
+            read("x", text)
+
+
+def test_a_mark_at_the_start_of_a_list_is_no_part_of_its_first_value(tmp_path):
+    (tmp_path / "list.txt").write_text("\ufeffRed\nBlue\n", encoding="utf-8")
+    [prompt] = load_task(task_file(tmp_path, {"x": {"file": "list.txt"}}))
+    assert prompt.records.choices("x") == ("Red", "Blue")
+
+
 def test_tuples_follow_every_stated_share_and_joint_distribution_exactly(tmp_path):
     [prompt] = load_task(task_file(tmp_path))
     for seed in range(5):
@@ -197,6 +213,12 @@ MISTAKES = {
         {},
         "each.1: nothing",
     ),
+    "a field of the name of answers": (
+        {"value": V},
+        {},
+        "fields: 'value' is taken; expected another",
+    ),
+    "a field of the record's name": ({"note": V}, {}, "fields: 'note' is taken; expected another"),
     "by itself": ({"x": {"by": "x", "each": {"a": V, "b": V}}}, {}, "fields.x: by goes round in"),
     "given by one that is not": (
         {"x": {"by": "rating", "each": {1: V, 5: V}, "given": True}},

@@ -35,7 +35,8 @@ class Seen:
             found[f"repeated_{name}"] = row["valid"] and row[name] in earlier
             earlier.update([row[name]] if row["valid"] else ())
         if row["valid"]:
-            free = " ".join(str(row.get(name, "")) for name in self.records.free)
+            own = (column for name in self.records.free for column in self.records.columns_of(name))
+            free = " ".join(str(row[column]) for column in own)
             found["near_duplicate"] = self._is_like_another(words(free))
         return found
 

@@ -3,6 +3,8 @@
 import re
 import unicodedata
 
+from diffuselm.tasks.record_kinds import clean
+
 _TAG = re.compile(r"</?[a-zA-Z!]")
 _LINK = re.compile(r"https?://|www\.", re.IGNORECASE)
 _FORMULA = ("=", "+", "-", "@")
@@ -17,11 +19,11 @@ def flags(text: str) -> str | None:
     `tag`: a tag of HTML. `link`: a web address. `formula`: a field that a spreadsheet computes.
     `unseen`: control and format characters, line separators among them.
     """
-    pieces = [piece.strip(" \t") for piece in _PIECES.split(text)]
+    pieces = _PIECES.split(text)
     found = {
         "tag": _TAG.search(text),
         "link": _LINK.search(text),
-        "formula": any(piece.startswith(_FORMULA) for piece in pieces),
+        "formula": any(clean(piece).startswith(_FORMULA) for piece in pieces),
         "unseen": any(map(_is_unseen, "".join(pieces))),
     }
     return " ".join(name for name, there in found.items() if there) or None

@@ -62,7 +62,7 @@ def draw_records(
         for prompt in prompts
         for start in range(first, wanted[prompt.id], PART)
     ]
-    with resumed(job.checkpoint, job.key(used, opened, CODE)) as finished:
+    with resumed(job.checkpoint, job.key(used, opened, (*CODE, "stages/records"))) as finished:
         with written_table(out, SAMPLES) as table:
             for part in progress(parts, unit="parts drawn"):
                 name = f"{part[0].id}/{part[1]}-{part[2]}"

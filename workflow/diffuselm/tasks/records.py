@@ -5,8 +5,8 @@ the prompt; one without is the model's own. An answer holds all but the given on
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from functools import cached_property
-from itertools import pairwise
+from functools import cached_property, partial
+from itertools import islice, pairwise
 from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
@@ -62,9 +62,16 @@ class Records(Settings):
 
     def kind(self, name: str) -> str:
         """As the file says, else by the field's distribution."""
+        return self._kinds[name]
+
+    @cached_property
+    def _kinds(self) -> dict[str, str]:
+        return {name: self._kind(name) for name in self.fields}
+
+    def _kind(self, name: str) -> str:
         field = self.fields[name]
         if field.kind or field.draw_from:
-            return field.kind or PERSON[name]
+            return field.kind or PERSON.get(name, "text")
         if any(source.dates for source in field.sources):
             return "date"
         if not field.drawn:
@@ -80,8 +87,13 @@ class Records(Settings):
     @cached_property
     def by_key(self) -> dict[str, dict[str, str]]:
         return {
-            name: {key(clean(each)): each for each in self.choices(name)} for name in self.fields
+            name: {self._key(name, each): each for each in self.choices(name)}
+            for name in self.fields
         }
+
+    def _key(self, name: str, text: str) -> str:
+        """What texts that stand for the same value of the field have in common."""
+        return key(clean(text)) if self.kind(name) == "choice" else clean(text)
 
     def read_field(self, name: str, text: str) -> dict[str, Any]:
         """The columns of a field, from what stands in its braces.
@@ -92,9 +104,10 @@ class Records(Settings):
         try:
             if not any(map(str.isalnum, text)):
                 raise MalformedError("is empty")
-            if choices and key(text) not in choices:
+            own = self._key(name, text)
+            if choices and own not in choices:
                 raise MalformedError(f"is none of the {len(choices)}")
-            found = KINDS[self.kind(name)].read(choices.get(key(text), text))
+            found = KINDS[self.kind(name)].read(choices.get(own, text))
         except MalformedError as error:
             raise MalformedError(f"{name} {error}") from None
         return dict(zip(self.columns_of(name), found, strict=True))
@@ -136,11 +149,12 @@ class Records(Settings):
         """Every combination of given values, with its share; one of none where none is given."""
         cases: list[Share] = [({}, 1.0)]
         for name in self.parents_first([n for n, field in self.fields.items() if field.given]):
-            cases = [
+            more = (
                 (values | {name: text}, share * weight)
                 for values, share in cases
                 for text, weight in _pairs(self.distribution(name, values))
-            ]
+            )
+            cases = list(islice(more, CASES + 1))
             if len(cases) > CASES:
                 raise InputError(
                     f"fields.{name}: more than {CASES:,} combinations of given values; expected "
@@ -160,7 +174,13 @@ class Records(Settings):
         columns = [c for name in self.fields for c in self.columns_of(name)]
         columns += [*BEFORE, *AFTER, *LAST, *(f"repeated_{name}" for name in self.named)]
         if twice := [column for column in columns if columns.count(column) > 1]:
-            raise InputError(f"fields: {twice[0]} would be two columns; expected another name")
+            raise InputError(
+                f"fields: {twice[0]} would be two columns; expected another name, and at most one "
+                "field of kind place"
+            )
+        # In metrics, `value` is a whole answer, and the record's own name all of its text.
+        if reserved := {"value"} & {self.record, *self.fields} or {self.record} & {*self.fields}:
+            raise InputError(f"fields: {quoted(min(reserved))} is taken; expected another name")
         if self.count > PERSONS and any(field.draw_from for field in self.fields.values()):
             raise InputError(f"count: found {self.count}; expected at most {PERSONS} persons")
         self.given_cases()
@@ -186,9 +206,9 @@ class Records(Settings):
             except MalformedError as error:
                 yield f"{quoted(text)}: {error}; expected {KINDS[self.kind(name)].expected}"
         if self.choices(name):
-            texts = sorted(self.choices(name), key=lambda text: key(clean(text)))
-            for one, other in pairwise(texts):
-                if key(clean(one)) == key(clean(other)):
+            read = partial(self._key, name)
+            for one, other in pairwise(sorted(self.choices(name), key=read)):
+                if read(one) == read(other):
                     yield f"{quoted(one)} and {quoted(other)} read alike; expected distinct values"
 
     def _problems_of_parent(self, field: RecordField) -> Iterator[str]:

@@ -227,7 +227,7 @@ def _lists(found: object) -> Iterator[dict[str, Any]]:
 def _read_list(path: Path) -> dict[str, float]:
     """Values and weights: a value a line, maybe a tab and its weight, by default 1."""
     values: dict[str, float] = {}
-    lines = read_text(path, "a value a line").split("\n")
+    lines = read_text(path, "a value a line").removeprefix("\ufeff").split("\n")
     for number, line in enumerate(lines, start=1):
         text, tab, weight = line.rstrip("\r").partition("\t")
         if not line.strip():
