@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from diffuselm.cli import COMMANDS, app
+from diffuselm.cli import COMMANDS, app, command_of
 from diffuselm.config.models import OpeningSettings
 from diffuselm.config.names import NamesSettings
 from diffuselm.config.ranges import RangesSettings
@@ -66,3 +66,10 @@ def test_the_help_says_what_each_command_does():
     said = subprocess.run(program, capture_output=True, text=True, check=True).stdout
     for name in COMMANDS:
         assert re.search(rf"│ {name} +[A-Z]\w+ ", said), name
+
+
+def test_the_command_is_known_whatever_options_stand_before_it():
+    """It decides whether the hub may be asked."""
+    assert command_of(["--threads", "2", "score", "--model", "tune"]) == "score"
+    assert command_of(["tune", "--tuning", "score"]) == "tune"
+    assert command_of(["--help"]) is None

@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, NoReturn
@@ -62,6 +62,7 @@ COMMANDS = {
     "publish": "paper.publish:publish",
     "schema": "config.config:print_schema",
 }
+ONLINE = ("download", *BY_HAND)  # what may ask the hub
 HELP = {
     errno.ENOSPC: "expected room on its disk: free some, then run again",
     errno.EDQUOT: "expected room in your quota: free some, then run again",
@@ -136,6 +137,11 @@ def _launch(
         times.write_text(f"s\tcpu_time\tmax_rss\n{took}\n", encoding="utf-8")
 
 
+def command_of(words: Sequence[str]) -> str | None:
+    """The command that is asked for: options of all commands may stand before it."""
+    return next((word for word in words if word in COMMANDS), None)
+
+
 class _StoppedError(BaseException):
     """A signal asked this process to end."""
 
@@ -146,7 +152,7 @@ def main() -> None:
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     # The hub is for what downloads; PEFT would ask it about a base model's files.
-    if sys.argv[1:2] not in (["download"], *([name] for name in BY_HAND)):
+    if command_of(sys.argv[1:]) not in ONLINE:
         os.environ["HF_HUB_OFFLINE"] = "1"
     _on_signals(_stop)
     try:

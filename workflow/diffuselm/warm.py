@@ -118,7 +118,7 @@ def _work(job: socket.socket, main: Callable[[], None]) -> NoReturn:
 def hand_over(words: Sequence[str]) -> int | None:
     """The exit code of a command that a fork carried out; None where nobody answers."""
     path = os.environ.get(SOCKET)
-    if not path or words[:1] == ["download"]:  # the one command that is not offline
+    if not path or words[:1] == ["download"]:  # of a workflow's, the one that is not offline
         return None
     request = json.dumps([words, str(Path.cwd()), dict(os.environ)]).encode()
     with socket.socket(socket.AF_UNIX) as job:

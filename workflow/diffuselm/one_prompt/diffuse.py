@@ -44,6 +44,7 @@ def diffuse(
     Args:
         out: folder to write; new, or empty.
     """
+    out = out.absolute()
     _check_empty(out)
     asked = question.open()
     (prompt,) = asked.prompts
@@ -55,6 +56,7 @@ def diffuse(
         after, said = scores(now), drawn(now)
         run = write_adapter(part, tuned, _run(question, asked, settings, tuned.token_budget))
         _write_results(part, str(out), run, question.prompt, before, after)
+        _check_empty(out)  # still, after minutes
     print_answers(prompt.targets, {"before": before.probabilities, "after": after.probabilities})
     print_summary(summary_rows(before, after), "before", "after", "aim")
     print(

@@ -33,7 +33,7 @@ def open_named(
     with tempfile.TemporaryDirectory() as folder:
         made, recorded = (Path(folder) / f"{file}.json" for file in ("made", name))
         if where.is_dir():
-            write_json(made, {"path": str(where)})
+            write_json(made, {"path": str(where.absolute())})
         elif where.is_file():
             made = _converted(where, name)
         elif HUB_ID.fullmatch(model) and where.suffix != ".gguf":

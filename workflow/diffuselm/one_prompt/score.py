@@ -42,7 +42,7 @@ def score(
         adapter: PEFT adapter to put on the model.
         spellings: also sum over all other tokens that write the same answer.
         out: file to write, a line for each answer, separated by tabs.
-        plot: PNG to write.
+        plot: PNG or PDF to write.
     """
     check_plot(plot)
     asked = question.open(adapter)

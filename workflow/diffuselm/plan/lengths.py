@@ -16,7 +16,8 @@ CHECKED = 20  # of a task's targets, those of the most bytes
 def may_not_fit(plan: Plan) -> dict[str, int]:
     """Targets that may have more tokens than an answer of their task, and that number.
 
-    A token holds a byte at least, so that all others do fit.
+    A token holds a byte at least: of a task's targets, only those with more bytes than an answer
+    may have tokens are looked at, the longest few of them.
     """
     found: dict[str, int] = {}
     for task, prompts in plan.prompts.items():
@@ -31,7 +32,8 @@ def may_not_fit(plan: Plan) -> dict[str, int]:
 def check_lengths(plan: Plan, origin: str) -> None:
     """Raise InputError where a target does not fit, for models whose tokenizer is on disk.
 
-    The stage `record` counts exactly, as the chat template writes the answer, and for all models.
+    The stage `record` counts the same ones exactly, as the chat template writes the answer, and for
+    all models.
     """
     targets = may_not_fit(plan)
     folders = {name: _folder(name, model) for name, model in plan.config.models.items()}

@@ -85,9 +85,15 @@ class SharedPrompt:
         attention_mask: None,
         scaling: float,
         softcap: float | None = None,
+        s_aux: Tensor | None = None,
         **_: Any,
     ) -> tuple[Tensor, None]:
-        """Replace the attention of one layer: (rows, heads, 1, d) to (rows, 1, heads, d)."""
+        """Replace the attention of one layer: (rows, heads, 1, d) to (rows, 1, heads, d).
+
+        Raises TypeError for a model with attention sinks, which this has no place for.
+        """
+        if s_aux is not None:
+            raise TypeError("attention sinks")
         layer = int(module.layer_idx)  # type: ignore[arg-type]
         prompt_keys, prompt_values = self.prompt[layer]
         least, longest = int(self.lengths.min()), int(self.lengths.max())
@@ -114,15 +120,16 @@ class SharedPrompt:
     @contextmanager
     def attending(self) -> Iterator[Self]:
         """Within it, every layer of the model attends so, without a mask."""
-        usual = self.model.config._attn_implementation
+        model, usual = self.model, self.model.config._attn_implementation
         AttentionInterface.register(_NAME, self)
-        self.model.set_attn_implementation(_NAME)
+        model.set_attn_implementation(_NAME)
         try:
             yield self
         finally:
-            self.model.set_attn_implementation(usual)
-            # The registry goes on to hold this object, but not its tensors.
+            model.set_attn_implementation(usual)
+            # The registry goes on to hold this object, but neither the model nor its tensors.
             self.prompt, self.answers = [], []
+            del self.model, self.first
 
 
 def _by_head(rows: Tensor, shared: Tensor) -> Tensor:

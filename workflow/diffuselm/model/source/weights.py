@@ -7,7 +7,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from diffuselm.errors import InputError
+from diffuselm.errors import InputError, quoted
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -30,7 +30,7 @@ def weight_files(folder: Path) -> list[Path]:
             raise InputError(f"{folder / INDEX}: no weight_map; expected one") from error
     for name in names:
         if not (folder / name).exists():
-            raise InputError(f"{folder}: no {name}; expected a whole model")
+            raise InputError(f"{folder}: no {quoted(name)}; expected a whole model")
     return [folder / name for name in names]
 
 
@@ -45,10 +45,12 @@ def check_weights(folder: Path, config: Mapping[str, Any]) -> None:
             with safe_open(file, framework="np") as weights:
                 kinds = {key: weights.get_slice(key).get_dtype() for key in weights.keys()}  # noqa: SIM118
         except (OSError, SafetensorError) as error:
-            raise InputError(f"{file}: {error}; expected whole weights in safetensors") from error
+            raise InputError(
+                f"{file}: {quoted(str(error))}; expected whole weights in safetensors"
+            ) from error
         scaled = [key for key in kinds if key.endswith(".weight") and kinds[key] not in PLAIN]
         if scaled and config.get("quantization_config") is None:
             raise InputError(
-                f"{file}: {scaled[0]} is {kinds[scaled[0]]}, and config.json has no "
+                f"{file}: {quoted(scaled[0])} is {kinds[scaled[0]]}, and config.json has no "
                 f"quantization_config; expected one, or weights in {', '.join(PLAIN)}"
             )
