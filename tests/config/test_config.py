@@ -390,10 +390,10 @@ def test_records_of_ones_own_are_tuned_from_all_and_asked_for_in_number(tmp_path
     assert whole.longest["notes"] == 320
     tunings = whole.recorded("some-model", "notes")
     records = {tuning: whole.records("some-model", tuning, "notes") for tuning in tunings}
-    assert records == {"base": 1000, "all": 1000, "notes": 3000}
+    assert records == {"base": None, "all": None, "notes": 3000}
     held = plan(tasks=[str(notes)], baseline="form", records=3000)
     assert held.records("some-model", "held-notes", "notes") == 3000
-    assert held.records("some-model", "notes", "notes") == 100
+    assert held.records("some-model", "notes", "notes") is None
     # With nothing but records, the form is not taught: no answer would be compared with it.
     for baseline in ("base", "form"):
         alone = plan(tasks=[str(notes)], baseline=baseline, knowledge=None)
@@ -410,8 +410,43 @@ def test_given_values_share_the_answers_and_the_dataset_is_whole(tmp_path):
     whole = plan(tasks=[str(notes)])
     assert len(whole.prompts["notes"]) == 8
     assert whole.measured("some-model", "notes")["notes"] == 125
-    assert whole.records("some-model", "base", "notes") == 125
+    assert whole.records("some-model", "base", "notes") is None  # all of its answers
     assert whole.records("some-model", "notes", "notes") == 1000
+    fewer = plan(tasks=[str(notes)], sample={"draws_of": {"notes": 80}})
+    assert fewer.measured("some-model", "notes")["notes"] == 10
+    assert fewer.records("some-model", "notes", "notes") == 80
+
+
+def test_a_dataset_has_as_many_records_of_each_text(tmp_path):
+    notes = tmp_path / "notes.yaml"
+    notes.write_text(
+        "record: note\nfields: {stars: {range: [1, 8], given: true}, mood: {values: [good, bad]}, "
+        "text: {}}\nprompts: {a: {text: <stars> stars}, b: {text: Of <stars> stars}}"
+    )
+    whole = plan(tasks=[str(notes)])
+    assert whole.measured("some-model", "notes")["notes"] == 125
+    assert whole.records("some-model", "notes", "notes") == 2000
+
+
+def test_captions_name_what_is_held_to_the_form(tmp_path):
+    notes, dice = tmp_path / "notes.yaml", tmp_path / "dice.yaml"
+    notes.write_text(
+        "{record: note, fields: {mood: {values: [good, bad]}, text: {}}, prompts: {a: {text: Hi}}}"
+    )
+    dice.write_text("prompts: {d6: {text: Roll., targets: [1, 2, 3]}}")
+
+    def told(*tasks, **changes):
+        found = plan(tasks=[*map(str, tasks)], baseline="form", **changes)
+        return found.caption["before_tuning"]
+
+    assert told(notes, knowledge=None) == (
+        "Before tuning as after, records of some-model are held to the form."
+    )
+    assert told(dice, notes).endswith(
+        "(questions with one answer); its records are held to the form."
+    )
+    assert told(dice).endswith("(questions with one answer).")
+    assert told(BIOGRAPHIES).endswith("; its biographies are held to the form.")
 
 
 @pytest.mark.parametrize("name", ["all", "form", "rng-10", "only-names"])

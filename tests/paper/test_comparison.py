@@ -31,6 +31,14 @@ def test_the_form_taught_stands_for_a_base_that_does_not_keep_it(tuning, task, i
     assert OWN.measured_tuning(tuning, task) == tuning
 
 
+def test_other_tasks_of_records_are_compared_held_to_the_form_too():
+    taught = ModelRecord("own", False, None, "form", of_records=("reviews",))
+    instead = {"base": "held", "all": "held-all", "reviews": "held-reviews"}
+    for tuning, held in instead.items():
+        assert taught.measured_tuning(tuning, "reviews") == held
+    assert taught.measured_tuning("base", "names") == "form"
+
+
 def test_a_record_names_its_baseline_and_base_goes_without_saying(tmp_path):
     for name, extra in (("a", {}), ("b", {"baseline": "form"})):
         record = {"model": name, "stand_in": False} | extra

@@ -14,7 +14,9 @@ from diffuselm.errors import InputError
 from diffuselm.files.schemas import METRICS
 from diffuselm.files.tables import write_table
 from diffuselm.measure.record_metrics import measure_records
-from diffuselm.paper.dataset_card import dataset_card
+from diffuselm.measure.records import frame_of
+from diffuselm.paper.dataset_card import SIZES, dataset_card
+from diffuselm.tasks.task_files import load_task
 from sketches import SKETCH, biographies_of, write_dataset
 
 HOSTILE = "<script>alert(1)</script> | [x](javascript:alert(1)) `code` **bold**"
@@ -92,11 +94,48 @@ def test_the_card_says_what_the_records_are_like(made):
     assert "| biographies | 4 | 4 | 0 | 3 | 4 |" in text
     assert "| last\\_name | distinct values | 1 (1–" in text
     assert "| birth\\_year | tuned on" not in text
-    assert "| gender | tuned on | persons" in text
+    assert "persons: 210 by rule (101 female, 102 male, 7 non-binary; even over" in text
+    assert "starts from" not in text
+    assert "means over them" not in text
+    assert "starts from the adapter of tuning `all`" in card(made, start="all").read_text("utf-8")
     assert "| first\\_name | Ada: 100.0% | Ada: 100.0% |" in text
     assert "A stand-in" in text
     assert "cc-by" in text.split("---")[1]
     assert "`base`" in text
+
+
+def test_of_several_prompts_the_card_has_means_and_n_a_prompt(made, tmp_path):
+    notes = tmp_path / "notes.yaml"
+    notes.write_text(
+        "{record: note, fields: {mood: {values: [good, bad]}, text: {}}, "
+        "prompts: {a: {text: Hi}, b: {text: Ho}}}"
+    )
+    rows = [
+        {"prompt": f"notes/{slug}", "seed": 1, "draw": draw, "text": text, "truncated": False}
+        for slug, texts in {"a": ["{good}\n{A.}", "{bad}\n{B.}"], "b": ["{good}\n{C.}"] * 4}.items()
+        for draw, text in enumerate(texts)
+    ]
+    write_dataset(rows, tmp_path / "notes.parquet", task=notes, records=None)
+    prompts = {prompt.id: prompt for prompt in load_task(notes)}
+    form = prompts["notes/a"].records
+    frame = frame_of(pd.DataFrame(rows), "notes", prompts)
+    measured = measure_records(frame, None, form, model="m", tuning="notes")
+    write_table(tmp_path / "metrics.parquet", measured, METRICS)
+    text = card(
+        made,
+        tables=[tmp_path / "notes.parquet"],
+        runs=[made / "base.run.json"],
+        metrics=tmp_path / "metrics.parquet",
+        targets=tmp_path / "targets/notes.parquet",
+        tuning="notes",
+        out=tmp_path / "README.md",
+    ).read_text("utf-8")
+    assert "Of several prompts, means over them." in text
+    assert "| mood | distinct values | — | 2, n = 2–4 |" in text  # of 2 and 1: 1.5
+
+
+def test_sizes_are_the_hub_s_own():
+    assert [*SIZES.values()][3:] == ["100K<n<1M", "1M<n<10M", "10M<n<100M", "100M<n<1B", "1B<n<10B"]
 
 
 def test_without_a_licence_the_card_says_so(made):

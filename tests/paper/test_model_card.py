@@ -10,7 +10,7 @@ from huggingface_hub import ModelCard
 from markdown_it import MarkdownIt
 
 from diffuselm.errors import InputError
-from diffuselm.files.json_files import write_json
+from diffuselm.files.json_files import read_json, write_json
 from diffuselm.files.provenance import file_hash, run_record
 from diffuselm.files.schemas import METRICS, TRAINING
 from diffuselm.files.tables import read_table, write_rows, write_table
@@ -309,3 +309,43 @@ def test_a_prompt_that_no_task_has_is_one_line(cards, tmp_path):
         cards(adapter(tmp_path / "dice"), texts={"numbers/one": "Roll a die."})
     assert "\n" not in str(error.value)
     assert not (tmp_path / "dice/README.md").exists()
+
+
+def test_records_are_compared_held_to_the_form_and_form_is_named_where_it_ran(tmp_path):
+    """A config of records alone has no tuning `form`."""
+    task = tmp_path / "notes.yaml"
+    task.write_text(
+        "{record: note, fields: {mood: {values: [good, bad]}, text: {}}, prompts: {a: {text: Hi}}}"
+    )
+    write_targets(task=task, seed=3, out=tmp_path / "notes.parquet")
+
+    def card(name, *further):
+        frames = [
+            measure(
+                draws([str(i % kinds) for i in range(100)], prompt), scored([0.5], prompt).head(0),
+                {}, {}, model="own", tuning=tuning, seed=3,
+            )
+            for tuning, kinds, prompt in (
+                ("held", 1, "notes/a"), ("held-dice", 2, "notes/a"), ("held-notes", 4, "notes/a"),
+                ("notes", 7, "notes/a"), *further,
+            )
+        ]  # fmt: skip
+        write_table(tmp_path / "held.parquet", pd.concat(frames), METRICS)
+        folder = adapter(tmp_path / name, prompts=["notes/a"])
+        made = read_json(folder / "run.json")
+        write_json(folder / "run.json", made | {"settings": made["settings"] | {"tuning": "notes"}})
+        model_cards(
+            runs=[folder / "run.json"],
+            metrics=tmp_path / "held.parquet",
+            targets=[tmp_path / "notes.parquet"],
+            baseline="form",
+        )
+        return (folder / "README.md").read_text()
+
+    alone = card("alone")
+    [[*_, before, after, n]] = rows(alone, "notes", "yes", "coverage")
+    assert (before.split()[0], after.split()[0], n) == ("1.0", "4.0", "100")
+    assert (
+        "Before: the base model, under the same seed. Records, before and after, are held" in alone
+    )
+    assert "(tuning `form`), under the same" in card("both", ("form", 1, "fruits/any"))

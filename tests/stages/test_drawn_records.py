@@ -117,6 +117,9 @@ def test_the_dataset_holds_as_many_records_as_asked_for(folder, tmp_path):
         records=40,
         out=tmp_path / "notes.parquet",
     )
+    whole = {"samples": files["samples"], "targets": folder / "notes.parquet"}
+    write_records(**whole, out=tmp_path / "whole.parquet")
+    assert len((tmp_path / "whole.jsonl").read_text("utf-8").splitlines()) == 8  # all answers
     lines = (tmp_path / "notes.jsonl").read_text("utf-8").splitlines()
     assert len(lines) == 40
     assert [sum(f'"stars": {n}' in line for line in lines) for n in (1, 5)] == [10, 30]

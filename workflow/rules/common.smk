@@ -192,9 +192,10 @@ def run_records_of_model(wildcards):
 
 
 def card_flags(wildcards):
-    baseline = MODELS[wildcards.model]["baseline"]
-    best = f"held-{wildcards.task}" if baseline == "form" else wildcards.task
-    return options(tuning=best, license=CONFIG.license)
+    """What the plan says of the datasets of a task and model."""
+    tuning = PLAN.tuning_on(wildcards.model, wildcards.task)
+    start = PLAN.starts_from(wildcards.task)
+    return options(tuning=tuning, start=start, license=CONFIG.license)
 
 
 def in_all_adapters(name):

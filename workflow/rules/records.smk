@@ -56,11 +56,11 @@ rule write_records:
     conda:
         ENVIRONMENT
     params:
-        records=of_records("records"),
+        flags=of_records("records"),
         code=fingerprint("measure", "tasks/shares", *READING),
     shell:
         "diffuselm write-records --samples {input.samples} --drawn {input.drawn} "
-        "--targets {input.targets} --records {params.records} --out {output.table} > {log} 2>&1"
+        "--targets {input.targets} {params.flags} --out {output.table} > {log} 2>&1"
 
 
 rule dataset_card:

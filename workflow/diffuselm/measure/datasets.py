@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from datetime import date
+from math import inf
 from pathlib import Path
 
 import pyarrow as pa
@@ -26,7 +27,7 @@ def write_records(
     samples: Path,
     drawn: list[Path] | None = None,
     targets: Path,
-    records: int,
+    records: int | None = None,
     out: Path,
 ) -> None:
     """Write the records among answers as Parquet and as JSON lines (with ISO dates).
@@ -39,6 +40,7 @@ def write_records(
         drawn: further ones, after those; none where the first are enough.
         targets: target set of the task.
         records: how many there are to be; of each prompt its share, as far as it has answers.
+            None: all answers.
         out: Parquet file to write; the lines go beside it.
     """
     prompts = {prompt.id: prompt for prompt in read_prompts([targets])}
@@ -66,10 +68,11 @@ def write_records(
 
 
 def _wanted(
-    parts: Iterable[pa.Table], prompts: dict[str, Prompt], records: int
+    parts: Iterable[pa.Table], prompts: dict[str, Prompt], records: int | None
 ) -> Iterator[list[dict]]:
     """The answers to the prompts, in order of prompt and draw, each prompt's first ones."""
-    wanted = shares_of(list(prompts.values()), records)
+    asked = list(prompts.values())
+    wanted = dict.fromkeys(prompts, inf) if records is None else shares_of(asked, records)
     for part in parts:
         own = part.filter(pc.is_in(part["prompt"], pa.array(list(wanted), pa.string())))
         rows = own.sort_by([("prompt", "ascending"), ("draw", "ascending")]).to_pylist()

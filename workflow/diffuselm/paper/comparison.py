@@ -14,17 +14,17 @@ from scipy.special import stdtrit
 from diffuselm.config.base import checked
 from diffuselm.config.paper import PAPER_TASKS, PaperModel
 from diffuselm.errors import InputError
+from diffuselm.files.runs import HELD
 from diffuselm.files.schemas import METRICS
 from diffuselm.files.tables import read_table
 from diffuselm.measure.metrics import up_to_one
+from diffuselm.tasks.prompts import BIOGRAPHIES
 
 # As in tables 5 and 6.
 _TITLES = ("Baby Names", "Countries", "Fruits", "Days and Dates", "Numbers", "Occupations")
 TASK_TITLES = dict(zip(PAPER_TASKS, _TITLES, strict=True))
 # Measured on the untouched base whatever the baseline: no form is asked there.
 _FORMLESS = ("text", "mt-bench", "adapter")
-# A model that does not keep the form never ends a biography: all three are held to it.
-_HELD = {"base": "held", "all": "held-all", "biographies": "held-biographies"}
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,14 @@ class ModelRecord:
     """A model that was run: its id, whether it only stands in, and for which of the paper's.
 
     Its baseline is `form` where it does not keep the asked form by itself: a tuning on the form
-    alone then stands for the base model, and biographies are compared held to the form.
+    alone then stands for the base model, and records are compared held to the form.
     """
 
     model: str = Field(min_length=1)
     stand_in: bool = Field(strict=True)
     paper_model: PaperModel | None = None
     baseline: Literal["base", "form"] = "base"
+    of_records: tuple[str, ...] = (BIOGRAPHIES,)  # tasks: the paper's, and those of the cards
 
     @property
     def label(self) -> str:
@@ -54,8 +55,10 @@ class ModelRecord:
         """The tuning whose numbers stand for `tuning` where this model is compared on `task`."""
         if self.baseline == "base" or task in _FORMLESS:
             return tuning
-        if task == "biographies":
-            return _HELD.get(tuning, tuning)
+        # A model that does not keep the form never ends a record: all three are held to it.
+        if task in self.of_records:
+            held = {"base": HELD, "all": f"{HELD}-all", task: f"{HELD}-{task}"}
+            return held.get(tuning, tuning)
         return self.baseline if tuning == "base" else tuning
 
 

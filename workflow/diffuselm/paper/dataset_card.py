@@ -25,12 +25,21 @@ from diffuselm.paper.table_files import DASH, escape_markdown, markdown_rows
 from diffuselm.paper.templating import TEMPLATES
 from diffuselm.tasks.prompts import task_of
 from diffuselm.tasks.record_kinds import KINDS
-from diffuselm.tasks.records import Records
+from diffuselm.tasks.records import GENDERS, PERSONS, Records
 from diffuselm.tasks.target_sets import read_prompts
 
 COMMONEST = 3  # values of a column
-# As the hub names sizes, each below its number.
-SIZES = {1_000: "n<1K", 10_000: "1K<n<10K", 100_000: "10K<n<100K", 1_000_000: "100K<n<1M"}
+# As the hub names sizes: each below its number, the last for a run asked for the most records.
+SIZES = {
+    10**3: "n<1K",
+    10**4: "1K<n<10K",
+    10**5: "10K<n<100K",
+    10**6: "100K<n<1M",
+    10**7: "1M<n<10M",
+    10**8: "10M<n<100M",
+    10**9: "100M<n<1B",
+    10**10: "1B<n<10B",
+}
 # Metric -> its title and digits.
 METRICS = {
     "coverage": ("distinct values", 0),
@@ -45,7 +54,7 @@ OF_ALL = {
     "seed": "of the run",
     "draw": "number of the answer to the prompt",
     "valid": "the answer is a record: every field there, in order, and of its kind",
-    "problem": "what is wrong with an answer that is not valid, whose fields are null",
+    "problem": "what is wrong with an answer that is not valid, whose fields not given are null",
     "duplicate": "an earlier answer is the same",
     "near_duplicate": "most three-word runs of the fields left to the model are an earlier "
     "record's, too (MinHash, Jaccard of 0.8 or more)",
@@ -74,6 +83,7 @@ def dataset_card(
     metrics: Path,
     targets: Path,
     tuning: str,
+    start: str | None = None,
     license: str | None = None,
     out: Path,
 ) -> None:
@@ -85,6 +95,7 @@ def dataset_card(
         metrics: those of the model.
         targets: target set of the task.
         tuning: the tuning on the task, whose dataset is shown first.
+        start: the tuning whose adapter that one trained further, if one.
         license: the hub's name of the licence.
         out: file to write.
     """
@@ -110,6 +121,7 @@ def dataset_card(
         run=made,
         tuning=tuning,
         before=before,
+        start=start,
         license=license,
         texts=dict.fromkeys(prompt.text for prompt in prompts[:1]),
         prompts=prompts,
@@ -144,7 +156,7 @@ def _metadata(
         pretty_name=f"Synthetic records: {form.record}",
         annotations_creators=["machine-generated"],
         language_creators=["machine-generated"],
-        size_categories=[next((s for top, s in SIZES.items() if largest < top), "n>1M")],
+        size_categories=[next(size for top, size in SIZES.items() if largest < top)],
         source_datasets=["original"],
         task_categories=["text-generation"],
         tags=["synthetic", "diffuse-distributions"],
@@ -220,7 +232,9 @@ def _made(form: Records) -> Iterator[tuple[str, str, str]]:
 def _distribution(form: Records, name: str) -> str:
     field_ = form.fields[name]
     if field_.draw_from:
-        return "persons: 210 by rule, even over genders, years and countries"
+        genders = ", ".join(f"{count} {gender.lower()}" for gender, count in GENDERS.items())
+        part = f"the first {form.count} of a shuffled list of " if form.count < PERSONS else ""
+        return f"persons: {part}{PERSONS} by rule ({genders}; even over years and countries)"
     if field_.each:
         return f"by {field_.by}: " + "; ".join(
             f"{value}: {_of_source(source)}" for value, source in field_.each.items()
@@ -238,7 +252,7 @@ def _of_source(source: Any) -> str:
 
 
 def _diversity(own: pd.DataFrame, tuning: str, before: str) -> Iterator[tuple[object, ...]]:
-    """Each field and metric before and after, with n: of several prompts, the mean."""
+    """Each field and metric before and after, with n: of several prompts, means."""
     fields = own[(own["tuning"] == tuning) & (own["field"] != "value")]
     for (field_, metric), _ in fields.groupby(["field", "metric"], sort=False):
         if metric in METRICS:
@@ -256,7 +270,8 @@ def _cell(rows: pd.DataFrame, digits: int) -> str:
     value = f"{rows['value'].mean():.{digits}f}"
     if len(rows) == 1:
         value += f" ({rows['ci_low'].iloc[0]:.{digits}f}–{rows['ci_high'].iloc[0]:.{digits}f})"
-    return f"{value}, n = {rows['n'].sum():,}"
+    least, most = rows["n"].min(), rows["n"].max()
+    return f"{value}, n = {least:,}" + (f"–{most:,}" if most > least else "")
 
 
 def _commonest(base: Counts | None, tuned: Counts) -> Iterator[tuple[object, ...]]:

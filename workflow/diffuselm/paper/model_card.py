@@ -28,7 +28,7 @@ from diffuselm.paper.job_times import WEIGHTS
 from diffuselm.paper.number_tables import PAPER_N
 from diffuselm.paper.table_files import DASH, escape_markdown, markdown_rows
 from diffuselm.paper.templating import TEMPLATES
-from diffuselm.tasks.prompts import Prompt
+from diffuselm.tasks.prompts import BIOGRAPHIES, Prompt, task_of
 from diffuselm.tasks.target_sets import read_prompts
 
 # Metric -> its title, digits, and whether it was sampled and so has an interval.
@@ -50,6 +50,7 @@ def model_cards(
     """
     measured = read_metrics(metrics)
     prompts = {prompt.id: prompt for prompt in read_prompts(targets)}
+    of_records = tuple({task_of(id): None for id, prompt in prompts.items() if prompt.records})
     made = {run.parent: read_json(run) for run in runs}
     weights = {run["files"][WEIGHTS]: adapter.name for adapter, run in made.items()}
     for adapter, run in made.items():
@@ -59,7 +60,9 @@ def model_cards(
                 f"{adapter}/run.json: tuned on {strangers[0]!r}; expected a prompt of the targets"
             )
         asked = [prompts[prompt] for prompt in settings["prompts"]]
-        shown = ModelRecord(model["model"], model["stand_in"], model["paper_model"], baseline)
+        shown = ModelRecord(
+            model["model"], model["stand_in"], model["paper_model"], baseline, of_records
+        )
         numbers = mean_over_seeds(measured[measured["seed"] == run["seed"]])
         start = settings["start_sha256"]
         card = adapter_card(
@@ -72,6 +75,8 @@ def model_cards(
             measured=list(_measured(numbers, shown, settings)),
             other_counts=_other_counts(numbers, shown, settings["tuning"]),
             baseline=baseline,
+            form_taught=any(key.tuning == "form" for key in numbers),
+            held={(): None, (BIOGRAPHIES,): "Biographies"}.get(of_records, "Records"),
         )
         with written_whole(adapter / "README.md") as part:
             part.write_text(card, encoding="utf-8", newline="\n")
@@ -87,14 +92,17 @@ def adapter_card(
     other_counts: Mapping[str, int] | None = None,
     start: str | None = None,
     baseline: str = "base",
+    form_taught: bool = False,
+    held: str | None = None,
     figure: str | None = None,
 ) -> str:
     """The card of an adapter, whose run.json is `run`, tuned on `prompts`.
 
     `adapter` holds its training.parquet, and `folder` is where it will be loaded from. `measured`
     has rows of the table under "Before and after", `other_counts` the answers to a prompt of tasks
-    that were not asked as often as in the paper; with a `figure`, a file beside the card, its
-    metrics are exact ones of a single prompt.
+    that were not asked as often as in the paper, `form_taught` whether tuning `form` was measured,
+    `held` what answers are called that were held to the form, if some were; with a `figure`, a file
+    beside the card, its metrics are exact ones of a single prompt.
     """
     return _card(
         run,
@@ -107,6 +115,8 @@ def adapter_card(
         measured=measured,
         other_counts=other_counts,
         baseline=baseline,
+        form_taught=form_taught,
+        held=held,
         figure=figure,
         question=prompts[0].text,
     )

@@ -144,13 +144,14 @@ def of_run(plan: Plan, model: str, run: str) -> dict[str, Any]:
 
 
 def _records_of_run(plan: Plan, model: str, run: str, answers: AnswerSettings) -> dict[str, Any]:
-    """Records of each task that the run is asked for, and what draws those beyond its answers."""
+    """Records of each task that a run is asked for, and what draws those beyond its answers."""
     tuning, seed = split_run(run, plan.config.seed)
     asked = [task for task in plan.of_records if answers.draws.get(task)]
     entry: dict[str, Any] = {"records": {}, "drawn": {task: [] for task in asked}}
     for task in asked:
-        entry["records"][task] = records = plan.records(model, tuning, task)
-        if records > answers.draws[task]:
+        records = plan.records(model, tuning, task)
+        entry["records"][task] = options(records=records)
+        if records is not None and records > answers.draws[task]:
             adapter = run_name(plan.adapter_of(tuning), seed, plan.config.seed)
             entry["drawn"][task] = [f"results/drawn/{model}/{run}.parquet"]
             entry["drawn_from"] = {

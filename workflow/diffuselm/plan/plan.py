@@ -115,13 +115,20 @@ class Plan:
         """Tunings that write records of a task; none where the task is not in the config."""
         return [t for t in self.tunings(model) if task in self.measured(model, t)]
 
-    def records(self, model: str, tuning: str, task: str) -> int:
-        """Records in a tuning's dataset: as many as answers; of the one on the task, as asked."""
-        on_it = f"{HELD}-{task}" if self.baseline(model) == FORM else task
-        if tuning != on_it:
-            return self.measured(model, tuning)[task]
-        settings = self.config.sample
-        return self.config.records or settings.draws_of.get(task, settings.draws)
+    def tuning_on(self, model: str, task: str) -> str:
+        """The tuning on a task of records, held to the form where the model does not keep it."""
+        return f"{HELD}-{task}" if self.baseline(model) == FORM else task
+
+    def records(self, model: str, tuning: str, task: str) -> int | None:
+        """Records asked of the tuning on a task: by default as many as answers to all its texts.
+
+        None of any other tuning, whose dataset is of all its answers.
+        """
+        if tuning != self.tuning_on(model, task):
+            return None
+        its, settings = self.prompts[task], self.config.sample
+        texts = len(its) // len(its[0].records.given_cases())
+        return self.config.records or texts * settings.draws_of.get(task, settings.draws)
 
     @property
     def swept(self) -> list[str]:
@@ -159,10 +166,11 @@ class Plan:
         settings, baseline = self.config.sample, self.baseline(model)
         check = min(settings.check_draws, settings.draws)
         usual = {"ranges": min(RANGES_DRAWS, settings.draws), KNOWLEDGE: check}
+        usual |= settings.draws_of
         # Those to all combinations of given values together are as many as to another prompt.
         for task in self.of_records:
-            usual[task] = max(2, settings.draws // len(self.prompts[task][0].records.given_cases()))
-        usual |= settings.draws_of
+            cases = len(self.prompts[task][0].records.given_cases())
+            usual[task] = max(2, usual.get(task, settings.draws) // cases)
         compared = self._compared_tasks(tuning, baseline)
         drawn = {task: usual.get(task, settings.draws) for task in compared}
         if baseline == FORM and tuning == "base":
@@ -195,11 +203,6 @@ class Plan:
     @cached_property
     def caption(self) -> dict[str, Any]:
         """What captions say: models, numbers of answers, and what "before tuning" stands for."""
-        taught = [model for model in self.config.models if self.baseline(model) == FORM]
-        before = (
-            f"“Base” and “before tuning” mean, for {', '.join(taught)}, after tuning on the asked "
-            "form alone (questions with one answer); its biographies are held to the form."
-        )
         return {
             "models": list(self.config.models),
             "draws": self.config.sample.draws,
@@ -207,8 +210,22 @@ class Plan:
             "knowledge": self._most_answers(KNOWLEDGE),
             "versions": self.config.ranges and self.config.ranges.versions,
             "judge": self.config.mt_bench is not None,
-            "before_tuning": before if taught else "",
+            "before_tuning": self._before_tuning(),
         }
+
+    def _before_tuning(self) -> str:
+        """What stands for the base model; nothing where that is always the base model itself."""
+        models = ", ".join(model for model in self.config.models if self.baseline(model) == FORM)
+        held = "biographies" if self.of_records == [BIOGRAPHIES] else "records"
+        if not models:
+            return ""
+        if FORM not in self.tuned_on:
+            return f"Before tuning as after, {held} of {models} are held to the form."
+        return (
+            f"“Base” and “before tuning” mean, for {models}, after tuning on the asked form alone "
+            "(questions with one answer)"
+            + (f"; its {held} are held to the form." if self.of_records else ".")
+        )
 
     def _most_answers(self, task: str) -> int:
         return max(
