@@ -2,6 +2,9 @@
 
 import re
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ from diffuselm.errors import InputError
 from diffuselm.one_prompt.shown import escaped
 from one_prompt_runs import MODEL, plain_log_probs, run, table
 
+DIFFUSELM = Path(__file__).parents[2] / "workflow/bin/diffuselm"
 PROMPT = "Roll a die."
 ANSWERS = ["{7}", "{red}", "a longer answer, that is not likely"]
 # Tokens that no model of plain text would write, in an answer and in a terminal.
@@ -88,9 +92,12 @@ def test_escapes_are_of_what_is_not_seen_alone():
 
 
 @pytest.mark.parametrize("command", ["score", "diffuse"])
-def test_the_help_shows_an_example_and_what_the_answers_are(command, capsys):
-    run(command, "--help")
-    printed = " ".join(capsys.readouterr().out.split())
+def test_the_help_shows_an_example_and_what_the_answers_are(command):
+    """As a process: what help shows depends on its own command line."""
+    shown = subprocess.run(
+        [sys.executable, DIFFUSELM, command, "--help"], capture_output=True, text=True, check=True
+    )
+    printed = " ".join(shown.stdout.split())
     assert f'diffuselm {command} --model Qwen/Qwen3-0.6B --prompt "Pick a colour."' in printed
     assert "An answer is the model's whole turn" in printed
 
