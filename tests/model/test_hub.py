@@ -380,7 +380,7 @@ def test_a_repository_without_safetensors_is_refused_before_anything_comes(
     [
         (
             b'{"weight_map": {"a": "shard.safetensors"}}',
-            "no shard.safetensors; expected a whole model",
+            "no 'shard.safetensors'; expected a whole model",
         ),
         (b"[]", "no weight_map; expected one"),
     ],

@@ -401,9 +401,9 @@ FOLDERS = {
     "end token": (json_edit("generation_config.json", eos_token_id=9999), "generation_", "9999"),
     "weights cut short": (cut(WEIGHTS), f"{WEIGHTS}: ", "invalid header length"),
     "no index": (renamed(WEIGHTS, SHARD), "model: ", "no model.safetensors or model.safetensors.i"),
-    "no shard": (in_shards(SHARD, "lost.safetensors"), "model: ", "no lost.safetensors"),
+    "no shard": (in_shards(SHARD, "lost.safetensors"), "model: ", "no 'lost.safetensors'"),
     "index of nothing": (in_shards(), f"{INDEX}: ", "no weight_map"),
-    "whole numbers for weights": (in_whole_numbers, f"{WEIGHTS}: ", f"{NORM} is I8"),
+    "whole numbers for weights": (in_whole_numbers, f"{WEIGHTS}: ", f"'{NORM}' is I8"),
     "no library of its quantisation": (
         json_edit("config.json", quantization_config={"quant_method": "awq", "bits": 4}),
         "config.json: quantization_config: ",
