@@ -41,7 +41,7 @@ def shared_answers(
         end_tokens=chat.end_tokens,
         max_tokens=MAX_TOKENS,
         seed=seed,
-        token_budget=tokens_that_fit(model, training=False, rows=True),
+        token_budget=tokens_that_fit(model, training=False),
     )
     return [answer.tokens for answer in answers]
 

@@ -43,7 +43,7 @@ def tree_answers(
         end_tokens=chat.end_tokens,
         max_tokens=MAX_TOKENS,
         seed=seed,
-        token_budget=tokens_that_fit(model, training=False, rows=True),
+        token_budget=tokens_that_fit(model, training=False),
     )
     return [chat.decode(answer.tokens) for answer in answers]
 

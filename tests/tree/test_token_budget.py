@@ -22,6 +22,7 @@ from diffuselm.tree.objective import distribution_matching_loss
 from diffuselm.tree.prefix_tree import build
 from diffuselm.tree.token_budget import (
     CPU_LARGEST,
+    LARGEST,
     ROW,
     TokenBudget,
     bytes_of_pass,
@@ -243,9 +244,9 @@ def test_more_memory_never_holds_fewer_tokens(training):
 def test_the_estimate_of_rows_covers_their_keys_values_and_logits_and_holds_more(tokens):
     keys_and_values = 2 * LLAMA_13B.num_hidden_layers * LLAMA_13B.hidden_size * 2 * tokens
     logits = tokens // ROW * LLAMA_13B.vocab_size * 2
-    estimate = bytes_of_pass(tokens, LLAMA_13B, 2, training=False, rows=True)
+    estimate = bytes_of_pass(tokens, LLAMA_13B, 2, training=False)
     assert keys_and_values + logits <= estimate <= 1.5 * (keys_and_values + logits)
-    assert estimate < bytes_of_pass(tokens, LLAMA_13B, 2, training=False)
+    assert estimate < bytes_of_pass(tokens, LLAMA_13B, 2, training=True)
 
 
 @pytest.mark.parametrize("attention", [None, "eager"])
@@ -286,11 +287,11 @@ def test_a_model_on_the_cpu_counts_half_the_machine_s_memory_free_or_not(
     model = with_lora(small_model("Llama"))
     machine = psutil.virtual_memory()._replace(total=2**23, available=2**12)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: machine)
-    limits = {"training": training, "largest": CPU_LARGEST, "least": 64}
+    limits = {"training": training, "largest": LARGEST[training], "least": 64}
     fitting = tokens_that_fit(model, training=training)
     assert fitting == tokens_within(2**22, model.config, 4, **limits)
-    assert 64 < fitting < 512
-    assert tokens_that_fit(model, training=training, least=512) == 512
+    assert 64 < fitting < LARGEST[training]
+    assert tokens_that_fit(model, training=training, least=2**13) == 2**13
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

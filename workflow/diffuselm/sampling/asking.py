@@ -37,7 +37,7 @@ class Asking:
     ) -> None:
         self.opened, self.tuning, self.prompts = opened, tuning, prompts
         self.settings, self.seed = settings, seed
-        fits = tokens_that_fit(opened.model, training=False, rows=True)
+        fits = tokens_that_fit(opened.model, training=False)
         self.sampling = TokenBudget(settings.token_budget or fits)
         # A packed pass, as in training.
         fits = tokens_that_fit(opened.model, training=True)

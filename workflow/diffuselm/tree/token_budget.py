@@ -75,14 +75,13 @@ def tokens_that_fit(
     model: PreTrainedModel,
     *,
     training: bool,
-    rows: bool = False,
     largest: int | None = None,
     least: int = 64,
 ) -> int:
     """Tokens of one pass that the free memory of the model's devices holds, a power of two.
 
-    With `rows`, positions of answers that grow a token a pass (`sample`). Of several devices,
-    the one with the least free memory counts.
+    Unless in training, positions of answers that grow a token a pass (`sample`). Of several
+    devices, the one with the least free memory counts.
     """
     largest = largest or LARGEST[training]
     gpus = {p.device for p in model.parameters() if p.device.type == "cuda"}
@@ -92,9 +91,8 @@ def tokens_that_fit(
         # Of all memory, not of what is free now: a rerun splits its passes as the first run did.
         free = psutil.virtual_memory().total // 2
         largest = min(largest, CPU_LARGEST) if training else largest
-    kind = {"training": training, "rows": rows}
     return tokens_within(
-        free, model.config, model.dtype.itemsize, **kind, largest=largest, least=least
+        free, model.config, model.dtype.itemsize, training=training, largest=largest, least=least
     )
 
 
@@ -105,22 +103,26 @@ def _free_on(gpu: torch.device) -> int:
 
 
 def tokens_within(
-    free: int, config: PreTrainedConfig, itemsize: int, *, largest: int, least: int, **kind: bool
+    free: int,
+    config: PreTrainedConfig,
+    itemsize: int,
+    *,
+    training: bool,
+    largest: int,
+    least: int,
 ) -> int:
     """The largest power of two, from `least` to `largest`, of tokens that `free` bytes hold."""
-    tokens = 1 << (largest.bit_length() - 1)
-    while tokens > least and bytes_of_pass(tokens, config, itemsize, **kind) > SHARE * free:
+    tokens, room = 1 << (largest.bit_length() - 1), SHARE * free
+    while tokens > least and bytes_of_pass(tokens, config, itemsize, training=training) > room:
         tokens //= 2
     return max(tokens, least)
 
 
-def bytes_of_pass(
-    tokens: int, config: PreTrainedConfig, itemsize: int, *, training: bool, rows: bool = False
-) -> int:
+def bytes_of_pass(tokens: int, config: PreTrainedConfig, itemsize: int, *, training: bool) -> int:
     """Estimated bytes of one pass over `tokens` tokens, beside the weights (`itemsize` bytes each).
 
-    With gradients, of an adapter on all projections; without, with every layer's keys and values.
-    With `rows`, of which each reads one of `ROW` tokens or more, and no mask is kept.
+    In training with the gradients of an adapter on all projections. Else `tokens` are positions of
+    rows, whose keys and values every layer keeps; a row reads one of its `ROW` tokens or more.
     """
     config = config.get_text_config()
     layers, vocabulary = config.num_hidden_layers, config.vocab_size
@@ -137,11 +139,11 @@ def bytes_of_pass(
     keys_and_values = 2 * key_heads * head * layers * itemsize
     # In the model's dtype, in float32, and one more for logsumexp; its gradient is one more.
     logits = vocabulary * (itemsize + (12 if training else 8))
-    if rows:
+    if not training:
         return tokens * (keys_and_values + (logits + layer) // ROW)
-    per_token = logits + (layer * (layers + 1) if training else layer + keys_and_values)
+    per_token = logits + layer * (layers + 1)
 
     # Scores of one layer at a time, unless eager attention keeps every layer's for the gradient.
-    kept = layers if training and config._attn_implementation == "eager" else 1
+    kept = layers if config._attn_implementation == "eager" else 1
     per_pair = 2 * itemsize + 8 * heads * kept  # the additive mask and its copy; scores, softmax
     return tokens * per_token + tokens**2 * per_pair
