@@ -103,6 +103,24 @@ def test_rows_keep_to_the_budget_and_hardly_any_is_read_twice(small_model, most)
     assert len(passes) < 1.2 * steps / most + LENGTH
 
 
+@pytest.mark.parametrize("budget", [1, 17, 60, 400])
+def test_whole_rows_keep_to_the_budget(small_model, budget):
+    model, read = small_model("Llama", **SMALL), []
+    model.register_forward_pre_hook(
+        lambda _, args, kwargs: read.append(kwargs["input_ids"].numel()), with_kwargs=True
+    )
+    draw(model, by=sample_whole, token_budget=budget)
+    assert max(read) <= max(budget, len(PROMPT) + LENGTH)
+
+
+def test_there_is_room_for_no_more_rows_than_were_asked_for(small_model):
+    shared = SharedPrompt(small_model("Llama", **SMALL), PROMPT, 4, rows=7)
+    with shared.attending():
+        for rows in (1, 3, 7):
+            shared.read(np.full(rows, 3), np.zeros(rows, dtype=np.int64))
+            assert rows <= len(shared.answers[0][0]) <= 7
+
+
 def test_where_all_rows_have_room_each_prefix_is_read_once(small_model):
     """No row is of an answer that has ended: a pass reads the prefixes of one length."""
     model = small_model("Llama", **SMALL)
