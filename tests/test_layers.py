@@ -9,7 +9,7 @@ PACKAGE = Path(diffuselm.__file__).parent
 # From the top down; beside the folders, some modules are for all.
 LAYERS = (
     "warm", "cli", "one_prompt", "stages", "stand_in", "plan", "paper", "measure", "sampling",
-    "tuning", "model", "tasks", "tree", "files", "config",
+    "tuning", "methods", "model", "tasks", "tree", "files", "config",
 )  # fmt: skip
 FOR_ALL = {"errors", "progress", "last_words"}
 

@@ -21,6 +21,7 @@ from transformers import PreTrainedModel
 from diffuselm.model.answers import is_valid
 from diffuselm.model.chat import ChatFormat
 from diffuselm.model.opening import load_chat_format, load_model
+from diffuselm.sampling.answers import Question
 from diffuselm.sampling.tree_sampling import sample
 from diffuselm.tasks.task_files import load_task
 from diffuselm.tree.token_budget import tokens_that_fit
@@ -34,13 +35,11 @@ def shared_answers(
     model: PreTrainedModel, chat: ChatFormat, prompt: Sequence[int], draws: int, seed: int
 ) -> Answers:
     """Answers sampled by rows that share the prompt."""
-    answers = sample(
+    [answers] = sample(
         model,
-        prompt,
-        draws,
+        [Question(prompt, draws, seed)],
         end_tokens=chat.end_tokens,
         max_tokens=MAX_TOKENS,
-        seed=seed,
         token_budget=tokens_that_fit(model, training=False),
     )
     return [answer.tokens for answer in answers]

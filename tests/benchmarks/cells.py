@@ -15,7 +15,9 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
 from diffuselm.config.config import PAPER_TASKS, TuneSettings
+from diffuselm.methods.temperature import Temperature
 from diffuselm.model.encoding import EncodedPrompt
+from diffuselm.sampling.answers import Question
 from diffuselm.sampling.tree_sampling import sample
 from diffuselm.tasks.task_files import load_task
 from diffuselm.tree.layouts import Layout, Packed, Padded
@@ -155,8 +157,9 @@ def answers(base: PreTrainedModel, prompt: Sequence[int], draws: int, length: in
     """
 
     def tree(n: int, heat: float) -> int:
-        drawn = sample(base, prompt, n, end_tokens=(), max_tokens=length, seed=1,
-                       token_budget=TOKEN_BUDGET, temperature=heat)  # fmt: skip
+        [drawn] = sample(base, [Question(prompt, n, 1)], end_tokens=(), max_tokens=length,
+                         token_budget=TOKEN_BUDGET,
+                         warp=Temperature(temperature=heat).warp)  # fmt: skip
         nodes = {draw.tokens[:size] for draw in drawn for size in range(1, length)}
         return len(prompt) + len(nodes)
 
@@ -194,7 +197,7 @@ def biographies(base: PreTrainedModel, prompt: Sequence[int]) -> Cell:
 
     def run() -> int:
         draws = (TOKEN_BUDGET - len(prompt)) // BIOGRAPHY
-        sample(base, prompt, draws, end_tokens=(), max_tokens=BIOGRAPHY, seed=1,
+        sample(base, [Question(prompt, draws, 1)], end_tokens=(), max_tokens=BIOGRAPHY,
                token_budget=TOKEN_BUDGET)  # fmt: skip
         return len(prompt) + draws * (BIOGRAPHY - 1)
 

@@ -89,7 +89,7 @@ def encoded(chat: ChatFormat, prompt: Prompt, seed: int) -> EncodedPrompt:
     else:
         answers = chat.answer_ids(prompt.text, [f"{{{text}}}" for text in texts])
     tree = build(answers, weights)
-    return EncodedPrompt(prompt.id, chat.prompt_ids(prompt.text), texts, tree, prompt.fields)
+    return EncodedPrompt(prompt, chat.prompt_ids(prompt.text), tree)
 
 
 def prompts_of(plan: Plan, task: str) -> Sequence[Prompt]:

@@ -24,6 +24,7 @@ from diffuselm.config.config import SampleSettings
 from diffuselm.model.adapters import load_adapter
 from diffuselm.model.chat import ChatFormat
 from diffuselm.model.opening import load_chat_format, load_model
+from diffuselm.sampling.answers import Question
 from diffuselm.sampling.tree_sampling import sample
 from diffuselm.tasks.task_files import load_task
 from diffuselm.tree.token_budget import tokens_that_fit
@@ -36,13 +37,11 @@ def tree_answers(
     model: PreTrainedModel, chat: ChatFormat, prompt: Sequence[int], draws: int, seed: int
 ) -> list[str]:
     """Answers sampled down the prefix tree."""
-    answers = sample(
+    [answers] = sample(
         model,
-        prompt,
-        draws,
+        [Question(prompt, draws, seed)],
         end_tokens=chat.end_tokens,
         max_tokens=MAX_TOKENS,
-        seed=seed,
         token_budget=tokens_that_fit(model, training=False),
     )
     return [chat.decode(answer.tokens) for answer in answers]

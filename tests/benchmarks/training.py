@@ -41,7 +41,7 @@ def names_prompt(chat: ChatFormat) -> tuple[EncodedPrompt, list[list[int]]]:
     names = draw_targets(prompt, embedded()[0], seed=1).texts
     answers = chat.answer_ids(prompt.text, [f"{{{name}}}" for name in names])
     tree = build(answers, [1 / len(answers)] * len(answers))
-    return EncodedPrompt(prompt.id, chat.prompt_ids(prompt.text), names, tree, fields=1), answers
+    return EncodedPrompt(prompt, chat.prompt_ids(prompt.text), tree), answers
 
 
 def wide_model(vocabulary: int) -> PreTrainedModel:

@@ -71,7 +71,9 @@ def test_an_answer_with_an_opening_is_valid_and_has_the_target_as_its_value(chat
         strict=True,
     ):  # fmt: skip
         answer = chat.decode(ids)
-        assert is_valid(answer, ended=True, fields=prompt.fields, openings=prompt.openings)
+        assert is_valid(
+            answer, ended=True, fields=prompt.prompt.fields, openings=prompt.prompt.openings
+        )
         assert first_value(answer) == text
 
 
@@ -126,7 +128,7 @@ def test_no_end_token_is_appended_where_the_file_says_so(chat, encoded):
 def test_a_biography_is_read_whole_and_without_an_end(chat, encoded):
     person = {"targets": [PERSON], "weights": [1], "response": ["", "Sure! "]}
     prompt = encoded("biographies", **person)
-    assert prompt.fields == 6
+    assert prompt.prompt.fields == 6
     assert prompt.id == "biographies/flip"
     texts = [chat.decode(ids) for ids in answers(prompt)]
     assert texts == [PERSON, f"Sure! {PERSON}"]

@@ -25,6 +25,7 @@ from diffuselm.model.source.conversion import convert as convert_stage
 from diffuselm.model.source.gguf_files import find_gguf, read_header
 from diffuselm.model.source.gguf_tokenizers import load_tokenizer
 from diffuselm.plan.plan import make_plan
+from diffuselm.sampling.answers import Question
 from diffuselm.sampling.tree_sampling import sample
 from diffuselm.tasks.target_sets import write_targets
 from diffuselm.tasks.task_files import load_task
@@ -385,9 +386,9 @@ def test_a_dozen_steps_make_the_real_model_say_every_number_to_ten(opened, numbe
     )
     tuned = tune(model, [numbers], settings, seed=1)
     assert tuned.history[-1].loss < 1.05 * tuned.history[-1].optimal
-    drawn = sample(
-        tuned.model, numbers.tokens, 300,
-        end_tokens=chat.end_tokens, max_tokens=12, seed=1, token_budget=4096,
+    [drawn] = sample(
+        tuned.model, [Question(numbers.tokens, 300, 1)],
+        end_tokens=chat.end_tokens, max_tokens=12, token_budget=4096,
     )  # fmt: skip
     answers = [chat.decode(draw.tokens) for draw in drawn]
     right = {f"{{{number}}}" for number in range(1, 11)}

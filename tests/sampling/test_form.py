@@ -10,6 +10,7 @@ from scipy import stats
 
 from diffuselm.model.answers import is_valid
 from diffuselm.model.opening import load_chat_format, load_model
+from diffuselm.sampling.answers import Question
 from diffuselm.sampling.asked_form import asked_form
 from diffuselm.sampling.tree_sampling import sample, sample_whole
 from diffuselm.tasks.task_files import load_task
@@ -58,7 +59,7 @@ def test_held_draws_follow_the_masked_distribution(small_model):
     """Of draws that keep the form anyway, conditioning step by step gives each its product."""
     model = small_model("Llama", **SMALL)
     options = {"end_tokens": [END], "max_tokens": 5, "token_budget": 4096}
-    draws = sample(model, PROMPT, 4000, seed=1, form=FORM, **options)
+    [draws] = sample(model, [Question(PROMPT, 4000, 1)], form=FORM, **options)
     ended = [draw for draw in draws if not draw.truncated]
     assert all(keeps(draw.tokens) for draw in ended)
     words = sorted({draw.tokens for draw in ended})
@@ -79,9 +80,10 @@ def test_held_draws_follow_the_masked_distribution(small_model):
 
 def test_rows_that_share_the_prompt_and_whole_rows_draw_the_same_held_answers(small_model):
     model = small_model("Llama", **SMALL)
-    options = {"end_tokens": [END], "max_tokens": 6, "token_budget": 512, "seed": 3, "form": FORM}
-    shared = sample(model, PROMPT, 200, **options)
-    whole = sample_whole(model, PROMPT, 200, **options)
+    options = {"end_tokens": [END], "max_tokens": 6, "token_budget": 512, "form": FORM}
+    questions = [Question(PROMPT, 200, 3)]
+    [shared] = sample(model, questions, **options)
+    [whole] = sample_whole(model, questions, **options)
     assert [d.tokens for d in shared] == [d.tokens for d in whole]
     assert np.allclose([d.log_prob for d in shared], [d.log_prob for d in whole], atol=1e-4)
 
@@ -108,13 +110,11 @@ def test_what_breaks_the_form_has_no_probability(small_model):
 def test_a_held_answer_is_valid(opened, held, fields):
     model, chat = opened
     form = held(fields)
-    answers = sample(
+    [answers] = sample(
         model,
-        chat.prompt_ids(NUMBERS.text),
-        100,
+        [Question(chat.prompt_ids(NUMBERS.text), 100, 1)],
         end_tokens=chat.end_tokens,
         max_tokens=200,
-        seed=1,
         token_budget=8192,
         form=form,
     )
@@ -132,13 +132,11 @@ def test_held_answers_are_as_frequent_as_their_exact_probabilities(opened, held)
     tree = build(chat.answer_ids(NUMBERS.text, texts), NUMBERS.targets.weights)
     given = np.exp(score(model, prompt, tree, Packed(), 2048, held()))
     assert (given >= np.exp(score(model, prompt, tree, Packed(), 2048)) - 1e-5).all()
-    drawn = sample(
+    [drawn] = sample(
         model,
-        prompt,
-        2000,
+        [Question(prompt, 2000, 5)],
         end_tokens=chat.end_tokens,
         max_tokens=8,
-        seed=5,
         token_budget=8192,
         form=held(),
     )
@@ -166,10 +164,10 @@ def test_no_special_token_stands_in_a_held_answer(opened, held):
 
 def test_an_opening_of_the_prompt_is_part_of_the_form(opened, held):
     model, chat = opened
-    options = {"end_tokens": chat.end_tokens, "max_tokens": 40, "seed": 1, "token_budget": 4096}
+    options = {"end_tokens": chat.end_tokens, "max_tokens": 40, "token_budget": 4096}
     openings = ("Sure: ", "Here you are: ")
     form = held(openings=openings)
-    drawn = sample(model, chat.prompt_ids(NUMBERS.text), 50, form=form, **options)
+    [drawn] = sample(model, [Question(chat.prompt_ids(NUMBERS.text), 50, 1)], form=form, **options)
     texts = [chat.decode(draw.tokens) for draw in drawn if not draw.truncated]
     assert texts
     assert all(is_valid(text, ended=True, openings=openings) for text in texts)

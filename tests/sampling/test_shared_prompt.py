@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
+from test_form import FORM
 from test_tree_sampling import END, PROMPT, SMALL, next_log_probs
 from transformers import BloomConfig, BloomForCausalLM
 
+from diffuselm.methods.temperature import Temperature
 from diffuselm.model.opening import load_chat_format, load_model
+from diffuselm.sampling.answers import Question
 from diffuselm.sampling.shared_prompt import SharedPrompt
 from diffuselm.sampling.tree_sampling import choose_sampler, sample, sample_whole
 from diffuselm.tasks.task_files import load_task
@@ -22,8 +25,9 @@ LENGTH = 12
 
 
 def draw(model, draws=150, *, by=sample, prompt=PROMPT, **changes):
-    settings = {"end_tokens": (END,), "max_tokens": LENGTH, "seed": 1, "token_budget": 4096}
-    return by(model, prompt, draws, **settings | changes)
+    settings = {"end_tokens": (END,), "max_tokens": LENGTH, "token_budget": 4096}
+    [answers] = by(model, [Question(prompt, draws, 1)], **settings | changes)
+    return answers
 
 
 def budget_of(rows, max_tokens=LENGTH):
@@ -151,7 +155,7 @@ def test_answers_of_one_token_are_truncated_where_it_is_no_end(small_model):
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0, 20.0])
 def test_at_a_temperature_first_tokens_follow_the_divided_logits(small_model, temperature):
     model = small_model("Llama", **SMALL)
-    answers = draw(model, 4000, max_tokens=2, temperature=temperature)
+    answers = draw(model, 4000, max_tokens=2, warp=Temperature(temperature=temperature).warp)
     scaled = next_log_probs(model, (), {}) / temperature
     expected = np.exp(scaled) / np.exp(scaled).sum()
     counts = np.bincount([answer.tokens[0] for answer in answers], minlength=11)
@@ -166,8 +170,9 @@ def test_at_a_temperature_first_tokens_follow_the_divided_logits(small_model, te
 def test_at_a_temperature_answers_and_log_probabilities_are_those_of_whole_rows(small_model):
     """Later tokens too are drawn from the divided logits."""
     model = small_model("Llama", **SMALL)
-    hot = draw(model, temperature=3.0, token_budget=budget_of(40))
-    assert_same(hot, draw(model, by=sample_whole, temperature=3.0))
+    warp = Temperature(temperature=3).warp
+    hot = draw(model, warp=warp, token_budget=budget_of(40))
+    assert_same(hot, draw(model, by=sample_whole, warp=warp))
     known = {}
     for answer in hot[:40]:
         expected = 0.0
@@ -263,3 +268,43 @@ def test_keys_and_values_are_let_go_afterwards(small_model, monkeypatch):
     gc.collect()
     assert made
     assert all(tensor() is None for tensor in made)
+
+
+# One is the beginning of another; two are alike; they share their first tokens alone.
+QUESTIONS = [
+    Question([*PROMPT, *rest], draws, seed)
+    for seed, (rest, draws) in enumerate(
+        [((8, 9, 3), 40), ((8, 9), 60), ((), 30), ((10, 3, 4, 5), 1), ((8, 9), 50)]
+    )
+]
+
+
+@pytest.mark.parametrize("rows", [1, 7, 40, 200])
+@pytest.mark.parametrize("form", [None, FORM])
+def test_questions_asked_together_are_answered_as_each_alone(small_model, rows, form):
+    model = small_model("Llama", **SMALL)
+    settings = {"end_tokens": (END,), "max_tokens": LENGTH, "form": form}
+    together = sample(model, QUESTIONS, token_budget=budget_of(rows, LENGTH + 4), **settings)
+    for question, answers in zip(QUESTIONS, together, strict=True):
+        [alone] = sample(model, [question], token_budget=4096, **settings)
+        assert_same(answers, alone)
+        assert len(answers) == question.draws
+
+
+def test_what_prompts_share_is_read_once_for_all_their_answers(small_model):
+    """A thousand calls that differ late cost little more than one."""
+    model = small_model("Llama", **SMALL)
+    passes = read_rows(model)
+    ends = [(8, 8, 9), (8, 8, 10), (3, 3, 3)]
+    questions = [Question([*PROMPT, *end], 40, seed) for seed, end in enumerate(ends)]
+    sample(model, questions, end_tokens=(END,), max_tokens=2, token_budget=4096)
+    assert passes[:3] == [2, 2, 3]  # the first two prompts are one until their last token
+
+
+def test_questions_without_a_common_beginning_are_answered_as_each_alone(small_model):
+    model = small_model("Llama", **SMALL)
+    questions = [Question(PROMPT, 20, 1), Question([*PROMPT[::-1]], 20, 2)]
+    settings = {"end_tokens": (END,), "max_tokens": LENGTH, "token_budget": 4096}
+    together = sample(model, questions, **settings)
+    for question, answers in zip(questions, together, strict=True):
+        assert_same(answers, *sample(model, [question], **settings))

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import stats
 
-from diffuselm.sampling.answers import choose
+from diffuselm.sampling.answers import Question, choose
 from diffuselm.sampling.tree_sampling import choose_sampler
 
 PROMPT = [3, 4, 5, 6, 7]
@@ -17,15 +17,14 @@ SMALL = {"vocab_size": 11}  # few outcomes, so that the tree has many draws at e
 
 def draw(model, draws=400, *, ends=(END,), max_tokens=4, seed=1, token_budget=4096):
     by = choose_sampler(model, PROMPT, max_tokens)
-    return by(
+    [answers] = by(
         model,
-        PROMPT,
-        draws,
+        [Question(PROMPT, draws, seed)],
         end_tokens=ends,
         max_tokens=max_tokens,
-        seed=seed,
         token_budget=token_budget,
     )
+    return answers
 
 
 def next_log_probs(model, prefix, known):

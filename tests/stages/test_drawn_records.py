@@ -78,11 +78,11 @@ def test_interrupted_after_any_part_it_ends_in_the_same_bytes(folder, tmp_path, 
     whole = draw(folder, tmp_path / "undisturbed" / "all.parquet")
     usual, drawn = Asking.samples, []
 
-    def stopping(self, prompt):
-        drawn.append(prompt.id)
+    def stopping(self, prompts):
+        drawn.append(prompts)
         if len(drawn) > done:
             raise KeyboardInterrupt
-        return usual(self, prompt)
+        return usual(self, prompts)
 
     monkeypatch.setattr(Asking, "samples", stopping)
     with pytest.raises(KeyboardInterrupt):

@@ -67,13 +67,11 @@ def test_a_stand_in_is_valid_but_collapsed(folder):
     model = load_model(folder, dtype="float32", device="cpu")
     chat = load_chat_format(folder, model.generation_config.eos_token_id)
     [names] = load_task(ROOT / "resources/tasks/names.yaml")
-    answers = sample(
+    [answers] = sample(
         model,
-        chat.prompt_ids(names.text),
-        1000,
+        [Question(chat.prompt_ids(names.text), 1000, 1)],
         end_tokens=chat.end_tokens,
         max_tokens=32,
-        seed=1,
         token_budget=32768,
     )
     texts = [chat.decode(answer.tokens) for answer in answers]
@@ -89,13 +87,11 @@ def test_biographies_of_a_stand_in_are_valid_but_collapsed(folder):
     model = load_model(folder, dtype="float32", device="cpu")
     chat = load_chat_format(folder, model.generation_config.eos_token_id)
     [sketch] = load_task(ROOT / "resources/tasks/biographies.yaml")
-    answers = sample(
+    [answers] = sample(
         model,
-        chat.prompt_ids(sketch.text),
-        200,
+        [Question(chat.prompt_ids(sketch.text), 200, 1)],
         end_tokens=chat.end_tokens,
         max_tokens=160,
-        seed=1,
         token_budget=32768,
     )
     texts = [chat.decode(answer.tokens) for answer in answers]

@@ -16,6 +16,7 @@ from transformers import LlamaConfig
 
 from diffuselm.errors import InputError
 from diffuselm.model.encoding import EncodedPrompt
+from diffuselm.tasks.prompts import Prompt
 from diffuselm.tree import token_budget
 from diffuselm.tree.layouts import Packed, score
 from diffuselm.tree.objective import distribution_matching_loss
@@ -86,7 +87,7 @@ def test_scores_are_the_same_where_memory_runs_out(small_model, tree, caplog):
 def test_the_gradient_is_the_same_where_memory_runs_out_in_the_middle(small_model, tree):
     """A step that clears gradients first leaves nothing of the passes before the failure."""
     model = with_lora(small_model("Llama"))
-    prompt = EncodedPrompt("a/b", PROMPT, (), tree, fields=1)
+    prompt = EncodedPrompt(Prompt(id="a/b", text="?"), PROMPT, tree)
 
     def step(tokens):
         model.zero_grad()

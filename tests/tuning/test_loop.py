@@ -15,6 +15,8 @@ from diffuselm.config.tune import LoraSettings
 from diffuselm.errors import InputError, NonFiniteLossError
 from diffuselm.model.adapters import load_adapter
 from diffuselm.model.encoding import EncodedPrompt
+from diffuselm.tasks.prompts import Prompt
+from diffuselm.tasks.texts import TargetSet
 from diffuselm.tree.layouts import Packed, Padded, score
 from diffuselm.tree.prefix_tree import build, optimal_loss
 from diffuselm.tree.token_budget import tokens_that_fit
@@ -41,9 +43,9 @@ def changed(settings, **changes):
 def prompt(name, tokens, answers, weights=None):
     sequences = [(*answer, 2) for answer in answers]
     weights = weights or [1 / len(answers)] * len(answers)
-    return EncodedPrompt(
-        name, tokens, tuple(map(str, answers)), build(sequences, weights), fields=1
-    )
+    texts = TargetSet(tuple(map(str, answers)), tuple(weights))
+    asked = Prompt(id=name, text="?", targets=texts)
+    return EncodedPrompt(asked, tokens, build(sequences, weights))
 
 
 WORDS = prompt("a/words", [10, 11, 12], [(20, 21), (20, 22), (23,), (24, 25, 26)])

@@ -8,7 +8,7 @@ localrules:
 
 rule model_cards:
     input:
-        in_all_adapters("README.md"),
+        [card for card in in_all_adapters("README.md") if not is_method(Path(card).parent.name)],
 
 
 rule write_cards:

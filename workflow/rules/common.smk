@@ -17,6 +17,7 @@ from diffuselm import warm
 from diffuselm.config.config import PAPER_TASKS, read_config
 from diffuselm.config.strict_files import check_keys
 from diffuselm.errors import InputError
+from diffuselm.files.runs import is_method
 from diffuselm.plan.fingerprint import fingerprint
 from diffuselm.plan import jobs
 from diffuselm.plan.lengths import check_lengths, may_not_fit

@@ -35,6 +35,7 @@ rule sample:
         threads=torch_threads,
         checkpoint="results/checkpoints/sample/{model}/{run}",
         code=fingerprint("tree", "model", "sampling"),
+        method=of_run("asking_code"),
     shell:
         "diffuselm sample --model {input.model} --targets {input.targets} {params.flags} "
         "--checkpoint {params.checkpoint} --threads {params.threads} --samples {output.samples} "
@@ -69,7 +70,7 @@ rule sweep:
         flags=of_model("sweeping"),
         threads=torch_threads,
         checkpoint="results/checkpoints/sweep/{model}",
-        code=fingerprint("tree", "model", "sampling"),
+        code=fingerprint("tree", "model", "sampling", "methods/temperature"),
     shell:
         "diffuselm sweep --model {input.model} --targets {input.targets} {params.flags} "
         "--checkpoint {params.checkpoint} --threads {params.threads} --out {output.answers} "

@@ -34,6 +34,7 @@ rule tune:
         checkpoint="results/checkpoints/tune/{model}/{run}.safetensors",
         folder=subpath(output[0], parent=True),
         code=fingerprint("tree", "model", "tuning"),
+        method=of_run("training_code"),
     shell:
         "diffuselm tune --model {input.model} --targets {input.targets} {params.flags} "
         "--checkpoint {params.checkpoint} --checkpoint-seconds {params.seconds} "

@@ -5,7 +5,7 @@ The JSON schema under workflow/schemas is generated from here (`diffuselm schema
 
 import json
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -59,6 +59,11 @@ class Config(Settings):
     """Questions with one right answer, in a task file, or null; asked before and after tuning."""
     held_out_text: Path | None = Path("resources/text/held-out.txt")
     """Plain text, a paragraph a line, or null; its loss is measured before and after tuning."""
+    methods: dict[Name, dict[str, Any]] = {}
+    """Other ways to spread answers, by the name that results carry, compared in Table 9.
+
+    Each is a mapping of a `kind`, one of the files in workflow/diffuselm/methods, and its settings.
+    Ways to draw and to ask are applied to the baseline."""
     temperatures: tuple[Positive, ...] = (1.5, 2, 3, 5, 10, 20)
     """At which the baseline is sampled, to see where it gets as diffuse as a tuned one.
 
@@ -101,7 +106,8 @@ class Config(Settings):
 def is_taken(tuning: str) -> bool:
     """Whether a tuning's name has a meaning already, and so is none for one of the user's."""
     named = tuning in ("base", "form", "held", "all")
-    return named or tuning.startswith(("only-", "without-", "held-")) or ".seed-" in tuning
+    beginnings = ("only-", "without-", "held-", "method-")
+    return named or tuning.startswith(beginnings) or ".seed-" in tuning
 
 
 def read_config(raw: dict, origin: str) -> Config:

@@ -25,6 +25,8 @@ SAMPLES = columns(
     logprob=NUMBER,
     truncated=TRUTH,
 )
+# As they are drawn: with the tokens of the prompt and of the answer, its end included.
+DRAWN = pa.schema([*SAMPLES, ("tokens_read", WHOLE), ("tokens_written", WHOLE)])
 # The base model at one temperature after the other.
 SWEEP = SAMPLES.insert(0, pa.field("temperature", NUMBER))
 # The loss on each paragraph of a held-out text.

@@ -13,24 +13,31 @@ from diffuselm.tasks.target_sets import read_prompts
 from diffuselm.tree.prefix_tree import PrefixTree, build
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class EncodedPrompt:
     """A prompt as token ids and its target set as a prefix tree."""
 
-    id: str
+    prompt: Prompt
     tokens: Sequence[int]
-    targets: Sequence[str]  # as in the targets' file
     tree: PrefixTree  # a leaf for each opening of the first target, then of the second, ...
-    fields: int  # braced values of an answer
-    openings: Sequence[str] = ("",)  # before a target, each with an even share of its weight
     around: tuple[str, str] = ("", "")  # what the chat template writes before and after an answer
+
+    @property
+    def id(self) -> str:
+        """The prompt's id."""
+        return self.prompt.id
+
+    @property
+    def targets(self) -> Sequence[str]:
+        """Its targets, as in their file."""
+        return self.prompt.targets.texts
 
     def per_target(self, log_probs: np.ndarray) -> list[tuple[str, float, float]]:
         """Text, probability and weight of each target, whichever opening stands before it.
 
         `log_probs`, shape (targets x openings,), are those of the tree's leaves, in nats.
         """
-        shape = len(self.targets), len(self.openings)
+        shape = len(self.targets), len(self.prompt.openings)
         probabilities = np.exp(log_probs).reshape(shape).sum(axis=1)
         weights = self.tree.mass[self.tree.leaf].reshape(shape).sum(axis=1)
         return list(zip(self.targets, probabilities.tolist(), weights.tolist(), strict=True))
@@ -53,14 +60,14 @@ def encode_prompts(
 
 
 def _encode(chat: ChatFormat, prompt: Prompt) -> EncodedPrompt:
-    texts, openings = prompt.targets.texts, prompt.openings
+    openings = prompt.openings
     weights = np.repeat(np.array(prompt.targets.weights) / len(openings), len(openings))
     try:
         tree = build(_answers(chat, prompt), weights)
     except InputError as error:
         raise InputError(f"{prompt.id}, as tokens of this model: {error}") from error
     tokens, around = chat.prompt_ids(prompt.text), chat.around(prompt.text)
-    return EncodedPrompt(prompt.id, tokens, texts, tree, prompt.fields, openings, around)
+    return EncodedPrompt(prompt, tokens, tree, around)
 
 
 def _answers(chat: ChatFormat, prompt: Prompt) -> list[list[int]]:

@@ -13,6 +13,7 @@ from diffuselm.one_prompt.answer_files import read_answers
 from diffuselm.one_prompt.models import open_named
 from diffuselm.one_prompt.scoring import asking
 from diffuselm.sampling.asking import Asking
+from diffuselm.tasks.prompts import Prompt
 from diffuselm.tasks.texts import TargetSet
 from diffuselm.tree.prefix_tree import build
 
@@ -59,4 +60,5 @@ def encode(chat: ChatFormat, name: str, prompt: str, answers: TargetSet) -> Enco
     """
     tree = build(chat.answer_ids(prompt, answers.texts), answers.weights)
     around = chat.around(prompt)
-    return EncodedPrompt(name, chat.prompt_ids(prompt), answers.texts, tree, 1, around=around)
+    asked = Prompt(id=name, text=prompt, targets=answers)
+    return EncodedPrompt(asked, chat.prompt_ids(prompt), tree, around)

@@ -6,6 +6,8 @@ from typing import Any
 from diffuselm.config.models import ModelSettings, OpeningSettings
 from diffuselm.config.sample import AnswerSettings
 from diffuselm.files.runs import is_held, run_name, split_run
+from diffuselm.methods.method import Training, code_of
+from diffuselm.plan.fingerprint import fingerprint
 from diffuselm.plan.options import options
 from diffuselm.plan.plan import Plan
 
@@ -43,7 +45,7 @@ def of_model(plan: Plan, name: str) -> dict[str, Any]:
     billions = plan.billions(name)
     shown = {"stand_in": model.stand_in or None, "paper_model": model.paper_model}
     made = "downloads" if model.hub else "converted"
-    swept_with = plan.adapter_of(baseline)
+    swept_with = plan.adapter_of(name, baseline)
     return {
         "source": options(hub=model.hub, revision=model.revision),
         "gguf": str(plan.gguf(name)) if model.gguf else None,
@@ -67,7 +69,7 @@ def of_model(plan: Plan, name: str) -> dict[str, Any]:
         "sweep": [f"results/sweep/{name}.parquet"] if plan.swept else [],
         "swept_with": adapter_files(name, swept_with),
         "sweeping": options(
-            plan.answers(dict.fromkeys(plan.swept_tasks, plan.config.sample.draws)),
+            plan.answers(dict.fromkeys(plan.swept_tasks, plan.config.sample.draws), baseline),
             tuning=baseline,
             adapter=adapter_folder(name, swept_with),
             prompts=plan.swept,
@@ -105,11 +107,14 @@ def of_run(plan: Plan, model: str, run: str) -> dict[str, Any]:
     def under_its_seed(other: str | None) -> str | None:
         return other and run_name(other, seed, config.seed)
 
-    answering = under_its_seed(plan.adapter_of(tuning))
+    answering = under_its_seed(plan.adapter_of(model, tuning))
     folder = adapter_folder(model, answering)
-    answers = plan.answers(plan.measured(model, tuning), held=is_held(tuning))
-    # How answers are held changes nothing in how a text is read.
-    text = config.held_out_text if not is_held(tuning) else None
+    answers = plan.answers(plan.measured(model, tuning), tuning)
+    method = plan.methods.get(tuning)
+    trains = isinstance(method, Training)
+    asking = method if not trains else None
+    # How answers are held or drawn changes nothing in how a text is read.
+    text = None if is_held(tuning) or asking else config.held_out_text
     entry = {
         "answering": adapter_files(model, answering),
         "asked_with": {
@@ -118,7 +123,15 @@ def of_run(plan: Plan, model: str, run: str) -> dict[str, Any]:
             "prompts": target_files(answers.draws, "json"),
             "text": [str(text)] if text else [],
         },
-        "asking": options(answers, tuning=tuning, adapter=folder, held_out_text=text, seed=seed),
+        "asking": options(
+            answers,
+            tuning=tuning,
+            adapter=folder,
+            held_out_text=text,
+            method=asking and asking.entry,
+            seed=seed,
+        ),
+        "asking_code": fingerprint(*code_of(asking)) if asking else None,
     }
     entry |= _records_of_run(plan, model, run, answers)
     if config.mt_bench:
@@ -133,12 +146,14 @@ def of_run(plan: Plan, model: str, run: str) -> dict[str, Any]:
                 "prompts": target_files(trained_on, "json"),
             },
             "training": options(
-                config.tune.of_tuning(tuning),
+                plan.training(tuning),
                 tuning=tuning,
                 prompts=plan.tuned_on[tuning],
                 start=adapter_folder(model, start),
+                method=method and method.entry,
                 seed=seed,
             ),
+            "training_code": fingerprint(*code_of(method)) if method else None,
         }
     return entry
 
@@ -152,7 +167,7 @@ def _records_of_run(plan: Plan, model: str, run: str, answers: AnswerSettings) -
         records = plan.records(model, tuning, task)
         entry["records"][task] = options(records=records)
         if records is not None and records > answers.draws[task]:
-            adapter = run_name(plan.adapter_of(tuning), seed, plan.config.seed)
+            adapter = run_name(plan.adapter_of(model, tuning), seed, plan.config.seed)
             entry["drawn"][task] = [f"results/drawn/{model}/{run}.parquet"]
             entry["drawn_from"] = {
                 "adapter": adapter_files(model, adapter),
@@ -160,7 +175,7 @@ def _records_of_run(plan: Plan, model: str, run: str, answers: AnswerSettings) -
                 "prompts": target_files([task], "json"),
             }
             entry["drawing"] = options(
-                plan.answers({task: answers.draws[task]}, held=is_held(tuning)),
+                plan.answers({task: answers.draws[task]}, tuning),
                 tuning=tuning,
                 adapter=adapter_folder(model, adapter),
                 records=records,

@@ -9,8 +9,10 @@ from typing import Any
 
 from diffuselm.config.config import PAPER_TASKS, PAPER_TUNINGS, Config, is_taken
 from diffuselm.config.sample import AnswerSettings
+from diffuselm.config.tune import LoraSettings, TuneSettings
 from diffuselm.errors import InputError
-from diffuselm.files.runs import HELD, is_held, run_name
+from diffuselm.files.runs import HELD, is_held, method_tuning, run_name
+from diffuselm.methods.method import Method, Prompting, Training, read_method
 from diffuselm.model.source.gguf_files import find_gguf, read_header
 from diffuselm.plan.checks import FORM, KNOWLEDGE, check_files
 from diffuselm.tasks.prompts import BIOGRAPHIES, Prompt, task_of
@@ -36,6 +38,7 @@ class Plan:
     tuned_on: Mapping[str, Sequence[str]]  # tuning -> prompt ids; untuned ones are not among them
     longest: Mapping[str, int]  # task -> tokens of an answer at most
     content: Mapping[str, str]  # task -> hash of its prompts as they were read
+    methods: Mapping[str, Method]  # tuning -> the method that it is
 
     def tunings(self, model: str) -> list[str]:
         """Every tuning of a model, the untuned base first."""
@@ -46,15 +49,17 @@ class Plan:
             held = [HELD, *(f"{HELD}-{tuning}" for tuning in both)]
         controls = ["base", *held]
         tuned = (t for t in self.tuned_on if t != FORM or self.baseline(model) == FORM)
-        return [*controls, *tuned]
+        untuned = (t for t in self.methods if t not in self.tuned_on)
+        return [*controls, *tuned, *untuned]
 
     def baseline(self, model: str) -> str:
         """The tuning that a model's others are compared with: `base` or `form`."""
         return self.config.models[model].baseline or self.config.baseline
 
-    def adapter_of(self, tuning: str) -> str | None:
+    def adapter_of(self, model: str, tuning: str) -> str | None:
         """The tuning whose adapter a tuning answers with; None for the bare base model."""
-        answering = tuning.removeprefix(f"{HELD}-")
+        untuned = tuning in self.methods and tuning not in self.tuned_on
+        answering = self.baseline(model) if untuned else tuning.removeprefix(f"{HELD}-")
         return answering if answering in self.tuned_on else None
 
     def runs(self, model: str) -> list[str]:
@@ -94,8 +99,15 @@ class Plan:
 
     @property
     def runs_tuned_on_tasks(self) -> list[str]:
-        """The other runs that train an adapter, which all models have."""
-        return self.runs_of([tuning for tuning in self.tuned_on if tuning != FORM])
+        """The other runs that train an adapter, which all models have, but for those of methods."""
+        others = (FORM, *self.methods)
+        return self.runs_of([tuning for tuning in self.tuned_on if tuning not in others])
+
+    def training(self, tuning: str) -> LoraSettings:
+        """How the adapter of a tuning is trained."""
+        if method := self.methods.get(tuning):
+            return _training(self.config.tune, method, tuning)
+        return self.config.tune.of_tuning(tuning)
 
     @property
     def trained_tasks(self) -> list[str]:
@@ -148,12 +160,14 @@ class Plan:
         """The tasks of the swept prompts."""
         return list(dict.fromkeys(map(task_of, self.swept)))
 
-    def answers(self, draws: Mapping[str, int], held: bool = False) -> AnswerSettings:
-        """How tasks are asked, each for so many answers to a prompt."""
+    def answers(self, draws: Mapping[str, int], tuning: str) -> AnswerSettings:
+        """How tasks are asked under a tuning, each for so many answers to a prompt."""
+        method = self.methods.get(tuning)
+        longer = method.max_tokens if isinstance(method, Prompting) else None
         return AnswerSettings(
             draws=draws,
-            max_tokens={task: self.longest[task] for task in draws},
-            held=held,
+            max_tokens={task: longer or self.longest[task] for task in draws},
+            held=is_held(tuning),
             token_budget=self.config.sample.token_budget,
             pass_budget=self.config.tune.token_budget,
         )
@@ -177,6 +191,8 @@ class Plan:
             drawn = dict.fromkeys(drawn, check)
         elif baseline == FORM and not is_held(tuning):
             drawn |= {t: min(check, drawn[t]) for t in self.of_records if t in drawn}
+        if isinstance(method := self.methods.get(tuning), Prompting):
+            return {task: min(method.draws or drawn[task], drawn[task]) for task in compared}
         if self.config.knowledge and not is_held(tuning):
             drawn[KNOWLEDGE] = usual[KNOWLEDGE] if tuning in ("base", baseline, "all") else 0
         return drawn
@@ -186,6 +202,8 @@ class Plan:
         if tuning == "base":
             return [*self.prompts, *(ranges if baseline == "base" else [])]
         of_values = [task for task in self.prompts if task not in self.of_records]
+        if tuning in self.methods:
+            return list(self.methods[tuning].tasks or of_values)
         if tuning == FORM:
             return [*of_values, *ranges]
         if tuning == HELD and baseline != FORM:
@@ -265,6 +283,9 @@ def make_plan(config: Config, origin: str) -> Plan:
     files = _task_files(config, origin)
     prompts = {task: load_task(path) for task, path in files.items()}
     tuned_on = _tuned_on(config, prompts, origin)
+    methods = _methods(config, prompts, origin)
+    trained = {t: m for t, m in methods.items() if isinstance(m, Training)}
+    tuned_on |= {t: method.prompts or tuned_on["all"] for t, method in trained.items()}
     if config.ranges and set(PAPER_TUNINGS) & set(tuned_on):
         files["ranges"] = RANGES_FILE
     # Records are held to the form instead.
@@ -280,7 +301,7 @@ def make_plan(config: Config, origin: str) -> Plan:
     longest["ranges"] = RANGES_TOKENS
     longest |= config.sample.max_tokens_of
     content = {task: _content(its) for task, its in asked.items()}
-    plan = Plan(config, files, prompts, tuned_on, longest, content)
+    plan = Plan(config, files, prompts, tuned_on, longest, content, methods)
     tune, sample = config.tune, config.sample
     for key in ("passes_of", "learning_rate_of", "stop_early"):
         _check_known(f"{origin}: tune.{key}", "tuning", getattr(tune, key) or (), plan.tuned_on)
@@ -288,6 +309,32 @@ def make_plan(config: Config, origin: str) -> Plan:
     for key in ("max_tokens_of", "draws_of"):
         _check_known(f"{origin}: sample.{key}", "task", getattr(sample, key), sampled)
     return plan
+
+
+def _methods(
+    config: Config, prompts: Mapping[str, Sequence[Prompt]], origin: str
+) -> dict[str, Method]:
+    """Tuning -> method; raises InputError for a method that cannot be measured or trained."""
+    found: dict[str, Method] = {}
+    of_values = [task for task, its in prompts.items() if not its[0].records]
+    ids = [prompt.id for task in of_values for prompt in prompts[task]]
+    for name, entry in config.methods.items():
+        where = f"{origin}: methods.{name}"
+        method = read_method(entry, where)
+        _check_known(f"{where}.tasks", "task", method.tasks or (), of_values)
+        if isinstance(method, Training):
+            _check_known(f"{where}.prompts", "prompt", method.prompts or (), ids)
+            if not (method.prompts or config.leave_one_out or {*PAPER_TASKS} & {*prompts}):
+                raise InputError(f"{where}.prompts: missing; expected some, as there is no `all`")
+            _training(config.tune, method, where)
+        found[method_tuning(name)] = method
+    return found
+
+
+def _training(tune: TuneSettings, method: Training, where: str) -> LoraSettings:
+    """How a method's adapter is trained: as that of `all`, but for its own settings."""
+    usual = tune.of_tuning("all").model_dump()
+    return LoraSettings.read(usual | method.settings, f"{where}.settings")
 
 
 def _content(prompts: Sequence[Prompt]) -> str:

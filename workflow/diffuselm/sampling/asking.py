@@ -1,28 +1,35 @@
 """One model and tuning, asked prompt by prompt: what is drawn and scored, as rows of results."""
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache, cached_property
 from typing import Any
+
+import numpy as np
 
 from diffuselm.config.sample import AnswerSettings
 from diffuselm.errors import InputError
 from diffuselm.files.seeds import derive
+from diffuselm.methods.method import Decoding, Method, Prompting
+from diffuselm.methods.replies import Read
+from diffuselm.methods.temperature import Temperature
 from diffuselm.model.answers import first_value, is_valid
-from diffuselm.model.chat import ChatFormat
 from diffuselm.model.encoding import EncodedPrompt
 from diffuselm.model.opening import OpenModel
-from diffuselm.sampling.answers import Draw
+from diffuselm.sampling.answers import Question, common_start
 from diffuselm.sampling.asked_form import asked_form
 from diffuselm.sampling.held_out import text_log_probs
-from diffuselm.sampling.tree_sampling import Sampler, choose_sampler
+from diffuselm.sampling.tree_sampling import Sampler, choose_sampler, sample
 from diffuselm.tasks.prompts import task_of
 from diffuselm.tree.form import Form
-from diffuselm.tree.layouts import Layout, choose_layout, score
+from diffuselm.tree.layouts import Layout, Warp, choose_layout, score
 from diffuselm.tree.token_budget import TokenBudget, tokens_that_fit
+
+Row = dict[str, Any]
 
 
 class Asking:
-    """Answers and exact probabilities of one model and tuning.
+    """Answers and exact probabilities of one model and tuning, by a `method` where there is one.
 
     Raises InputError where an answer that is a target would be cut off, or `settings` lack a task.
     """
@@ -34,15 +41,16 @@ class Asking:
         prompts: Sequence[EncodedPrompt],
         settings: AnswerSettings,
         seed: int,
+        method: Method | None = None,
     ) -> None:
         self.opened, self.tuning, self.prompts = opened, tuning, prompts
-        self.settings, self.seed = settings, seed
+        self.settings, self.seed, self.method = settings, seed, method
         fits = tokens_that_fit(opened.model, training=False)
         self.sampling = TokenBudget(settings.token_budget or fits)
         # A packed pass, as in training.
         fits = tokens_that_fit(opened.model, training=True)
         self.scoring = TokenBudget(settings.pass_budget or fits)
-        self._form = cache(self._make_form)
+        self._form, self._questions = cache(self._make_form), cache(self._make_questions)
         for prompt in prompts:
             _check_settings(prompt, settings)
 
@@ -50,6 +58,29 @@ class Asking:
     def sampled(self) -> list[EncodedPrompt]:
         """The prompts that are answered; the others are scored alone."""
         return [prompt for prompt in self.prompts if self.settings.draws[task_of(prompt.id)]]
+
+    @property
+    def batches(self) -> list[list[EncodedPrompt]]:
+        """The prompts that are answered, together where all their answers find room at once."""
+        found: list[list[EncodedPrompt]] = []
+        for prompt in self.sampled:
+            if found and self._fit([*found[-1], prompt]):
+                found[-1].append(prompt)
+            else:
+                found.append([prompt])
+        return found
+
+    def _fit(self, prompts: Sequence[EncodedPrompt]) -> bool:
+        """Whether prompts are alike, and no answer would have to be read again for want of room."""
+        if isinstance(self.method, Prompting) or self.sampler is not sample:
+            return False
+        kinds = {(task_of(p.id), p.prompt.fields, p.prompt.openings, p.around) for p in prompts}
+        if len(kinds) > 1:
+            return False
+        shared, task = len(common_start([p.tokens for p in prompts])), task_of(prompts[0].id)
+        longest = max(len(p.tokens) for p in prompts) + self.settings.max_tokens[task] - shared
+        answers = self.settings.draws[task] * len(prompts)
+        return bool(shared) and shared + answers * longest <= self.sampling.tokens
 
     @property
     def budgets(self) -> dict[str, int]:
@@ -67,37 +98,101 @@ class Asking:
     @cached_property
     def sampler(self) -> Sampler:
         """What the model takes of the longest prompt and the longest answer."""
-        longest = max((prompt.tokens for prompt in self.sampled), key=len)
-        return choose_sampler(self.opened.model, longest, max(self.settings.max_tokens.values()))
+        asked = (q.prompt for prompt in self.sampled for q in self._questions(prompt))
+        most = max(self.settings.max_tokens.values())
+        return choose_sampler(self.opened.model, max(asked, key=len), most)
 
-    def samples(self, prompt: EncodedPrompt) -> Iterator[dict[str, Any]]:
-        """Draw answers to a prompt: rows of `schemas.SAMPLES`."""
-        seed = derive(self.seed, "sample", self.opened.name, self.tuning, prompt.id)
-        return self._drawn(prompt, seed=seed)
+    def samples(self, prompts: Sequence[EncodedPrompt]) -> Iterator[Row]:
+        """Draw answers to prompts of one batch: rows of `schemas.DRAWN`."""
+        warp = self.method.warp if isinstance(self.method, Decoding) else None
+        return self._drawn([(prompt, self._questions(prompt)) for prompt in prompts], warp)
 
-    def swept(self, prompt: EncodedPrompt, temperature: float) -> Iterator[dict[str, Any]]:
+    def swept(self, prompt: EncodedPrompt, temperature: float) -> Iterator[Row]:
         """Draw answers at a temperature (footnote 6): rows of `schemas.SWEEP`."""
         seed = derive(self.seed, "sweep", self.opened.name, prompt.id, f"{temperature:g}")
-        for row in self._drawn(prompt, seed=seed, temperature=temperature):
+        question = Question(prompt.tokens, self.settings.draws[task_of(prompt.id)], seed)
+        warp = Temperature(temperature=temperature).warp
+        for row in self._drawn([(prompt, [question])], warp):
             yield {"temperature": temperature, **row}
 
-    def _drawn(self, prompt: EncodedPrompt, **options: Any) -> Iterator[dict[str, Any]]:
-        model, chat, task = self.opened.model, self.opened.chat, task_of(prompt.id)
-        options["end_tokens"] = chat.end_tokens
-        options["max_tokens"] = self.settings.max_tokens[task]
-        options["form"] = self._form_of(prompt)
-        answers = self.sampling.attempt(
-            lambda tokens: self.sampler(
-                model, prompt.tokens, self.settings.draws[task], token_budget=tokens, **options
-            )
-        )
-        return sample_rows(chat, prompt, answers, self.seed)
+    def _make_questions(self, prompt: EncodedPrompt) -> list[Question]:
+        """A prompt as it is asked: in calls that differ by a method's own draws, or once for all.
 
-    def exact(self, prompt: EncodedPrompt) -> Iterator[dict[str, Any]]:
-        """Score the prompt's target set: rows of `schemas.EXACT`."""
+        Calls of one text are one question.
+        """
+        seed = derive(self.seed, "sample", self.opened.name, self.tuning, prompt.id)
+        draws = self.settings.draws[task_of(prompt.id)]
+        if not isinstance(self.method, Prompting):
+            return [Question(prompt.tokens, draws, seed)]
+        rngs = (np.random.default_rng(derive(seed, "call", str(n))) for n in range(draws))
+        calls = Counter(self.method.ask(prompt.prompt, rng) for rng in rngs)
+        ids = self.opened.chat.prompt_ids
+        return [Question(ids(text), n, derive(seed, "reply", text)) for text, n in calls.items()]
+
+    def _drawn(
+        self, asked: Sequence[tuple[EncodedPrompt, Sequence[Question]]], warp: Warp | None
+    ) -> Iterator[Row]:
+        first, questions = asked[0][0], [q for _, of_prompt in asked for q in of_prompt]
+        options: dict[str, Any] = {
+            "end_tokens": self.opened.chat.end_tokens,
+            "max_tokens": self.settings.max_tokens[task_of(first.id)],
+            "form": self._form_of(first),
+            "warp": warp,
+        }
+        model = self.opened.model
+        answers = self.sampling.attempt(
+            lambda tokens: self.sampler(model, questions, token_budget=tokens, **options)
+        )
+        drawn = zip(questions, answers, strict=True)
+        for prompt, of_prompt in asked:
+            read, number = self._reader(prompt), 0
+            for question, its in (next(drawn) for _ in of_prompt):
+                for answer in its:
+                    text, found = read(answer.tokens, answer.truncated, number)
+                    yield {
+                        "prompt": prompt.id,
+                        "seed": self.seed,
+                        "draw": number,
+                        "text": text,
+                        **found._asdict(),
+                        "logprob": answer.log_prob,
+                        "truncated": answer.truncated,
+                        "tokens_read": len(question.prompt),
+                        "tokens_written": len(answer.tokens),
+                    }
+                    number += 1
+
+    def _reader(
+        self, prompt: EncodedPrompt
+    ) -> Callable[[tuple[int, ...], bool, int], tuple[str, Read]]:
+        """How an answer's tokens are read: its text, and its value."""
+        method, asked, chat = self.method, prompt.prompt, self.opened.chat
+
+        @cache  # few answers are distinct
+        def usual(tokens: tuple[int, ...], truncated: bool) -> tuple[str, Read]:
+            text = chat.decode(tokens)
+            valid = is_valid(text, not truncated, asked.fields, asked.openings)
+            return text, Read(first_value(text), valid)
+
+        def by_method(tokens: tuple[int, ...], truncated: bool, number: int) -> tuple[str, Read]:
+            text, seed = chat.decode(tokens), derive(self.seed, "read", prompt.id, str(number))
+            return text, method.value_of(text, not truncated, np.random.default_rng(seed))
+
+        if isinstance(method, Prompting):
+            return by_method
+        return lambda tokens, truncated, _: usual(tokens, truncated)
+
+    def exact(self, prompt: EncodedPrompt) -> Iterator[Row]:
+        """Score the prompt's target set: rows of `schemas.EXACT`.
+
+        None of a method that asks in many ways: its distribution is a mixture of as many trees.
+        """
+        if isinstance(self.method, Prompting):
+            return
         model, form = self.opened.model, self._form_of(prompt)
+        warp = self.method.warp if isinstance(self.method, Decoding) else None
         log_probs = self.scoring.attempt(
-            lambda tokens: score(model, prompt.tokens, prompt.tree, self.layout, tokens, form)
+            lambda tokens: score(model, prompt.tokens, prompt.tree, self.layout, tokens, form, warp)
         )
         for text, probability, weight in prompt.per_target(log_probs):
             yield {
@@ -117,28 +212,11 @@ class Asking:
         """The form that answers to the prompt are held to, where they are."""
         if not self.settings.held:
             return None
-        return self._form(prompt.fields, tuple(prompt.openings), prompt.around)
+        return self._form(prompt.prompt.fields, prompt.prompt.openings, prompt.around)
 
     def _make_form(self, fields: int, openings: Sequence[str], around: tuple[str, str]) -> Form:
         vocabulary = self.opened.model.config.get_text_config().vocab_size
         return asked_form(self.opened.chat, vocabulary, fields, openings, around)
-
-
-def sample_rows(
-    chat: ChatFormat, prompt: EncodedPrompt, answers: Sequence[Draw], seed: int
-) -> Iterator[dict[str, Any]]:
-    """One row of `schemas.SAMPLES` for each answer."""
-
-    @cache  # few answers are distinct
-    def read(tokens: tuple[int, ...], truncated: bool) -> dict[str, Any]:
-        text = chat.decode(tokens)
-        valid = is_valid(text, not truncated, prompt.fields, prompt.openings)
-        return {"text": text, "value": first_value(text), "valid": valid, "truncated": truncated}
-
-    for number, answer in enumerate(answers):
-        found = read(answer.tokens, answer.truncated)
-        row = {"prompt": prompt.id, "seed": seed, "draw": number, "logprob": answer.log_prob}
-        yield row | found
 
 
 def _check_settings(prompt: EncodedPrompt, settings: AnswerSettings) -> None:
@@ -148,7 +226,7 @@ def _check_settings(prompt: EncodedPrompt, settings: AnswerSettings) -> None:
             raise InputError(f"{key}: nothing for {task}; expected a number for each task")
     limit = settings.max_tokens[task]
     longest = int(prompt.tree.depth.max()) + 1
-    if prompt.fields == 1 and longest > limit:
+    if prompt.prompt.fields == 1 and longest > limit:
         raise InputError(
             f"{prompt.id}: a target has {longest} tokens of this model; expected at most the "
             f"{limit} of an answer: set sample.max_tokens_of, or the task's max_tokens"

@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from diffuselm.sampling.answers import Answers, Draw
+from diffuselm.sampling.answers import Answers, Draw, Question, common_start
 from diffuselm.sampling.shared_prompt import SharedPrompt, shares_prompt
 from diffuselm.tree.token_budget import ROW
 
-Sampler = Callable[..., list[Draw]]
+Sampler = Callable[..., list[list[Draw]]]
 
 
 def choose_sampler(model: PreTrainedModel, prompt: Sequence[int], max_tokens: int) -> Sampler:
@@ -24,29 +24,28 @@ def choose_sampler(model: PreTrainedModel, prompt: Sequence[int], max_tokens: in
 
 @torch.inference_mode()
 def sample(
-    model: PreTrainedModel,
-    prompt: Sequence[int],
-    draws: int,
-    *,
-    token_budget: int,
-    **options: Any,
-) -> list[Draw]:
-    """Draw `draws` independent answers, no top-k or top-p; `options` are those of `Answers`.
+    model: PreTrainedModel, questions: Sequence[Question], *, token_budget: int, **options: Any
+) -> list[list[Draw]]:
+    """Draw independent answers to each question; `options` are those of `Answers`.
 
     Draws that share a prefix share the row that reads it, a token a pass; where they part, each
-    branch has a row that begins with a copy of what was read. All rows share one copy of the
-    prompt. The outcome of each draw depends neither on the others nor, but for rounding, on how
-    many rows there are (see `Answers`).
+    branch has a row that begins with a copy of what was read. All rows share one copy of what all
+    prompts begin with: of a single prompt, the whole. The outcome of each draw depends neither on
+    the others nor, but for rounding, on how many rows there are (see `Answers`).
 
-    `token_budget` bounds the positions in memory: the prompt, and `max_tokens` for each row. A
-    branch that finds no row free waits for one, and is read from its first token.
+    `token_budget` bounds the positions in memory: what is shared, and an answer's tokens for each
+    row. A branch that finds no row free waits for one, and is read from its first token.
     """
-    answers = Answers(draws, **options)
-    width = min(draws, max(1, (token_budget - len(prompt)) // max(answers.max_tokens, ROW)))
-    shared = SharedPrompt(model, prompt, answers.max_tokens, rows=width)
-    every = np.arange(draws)
-    answers.take(shared.first, [every])
-    rows = _Rows(width, waiting=answers.branches(every))
+    if len(questions) > 1 and not common_start([question.prompt for question in questions]):
+        apart = (sample(model, [q], token_budget=token_budget, **options) for q in questions)
+        return [drawn for [drawn] in apart]
+    answers = Answers(questions, **options)
+    draws, length = answers.tokens.shape
+    width = min(draws, max(1, (token_budget - len(answers.shared)) // max(length, ROW)))
+    shared = SharedPrompt(model, answers.shared, length, rows=width)
+    groups = answers.groups()
+    parts = answers.take(shared.first.expand(len(groups), -1), groups)
+    rows = _Rows(width, waiting=[branch for branches in parts for branch in branches])
     with shared.attending():
         while rows.place(shared):
             first = [rows.draws[row][0] for row in range(len(rows.draws))]
@@ -54,10 +53,10 @@ def sample(
             logits = shared.read(answers.tokens[first, read], read)
             read += 1
             # The others read again what a row before them has read.
-            new = np.flatnonzero(read == answers.lengths[first])
-            answers.take(logits[new], [rows.draws[row] for row in new])
-            for row in new:
-                rows.part(row, answers.branches(rows.draws[row]))
+            new = np.flatnonzero(read == answers.settled[first])
+            parts = answers.take(logits[new], [rows.draws[row] for row in new])
+            for row, branches in zip(new, parts, strict=True):
+                rows.part(row, branches)
     return answers.drawn()
 
 
@@ -98,27 +97,29 @@ class _Rows:
 
 @torch.inference_mode()
 def sample_whole(
-    model: PreTrainedModel,
-    prompt: Sequence[int],
-    draws: int,
-    *,
-    token_budget: int,
-    **options: Any,
-) -> list[Draw]:
+    model: PreTrainedModel, questions: Sequence[Question], *, token_budget: int, **options: Any
+) -> list[list[Draw]]:
     """The same answers, for any causal model: each prefix is read whole, with nothing shared."""
-    answers = Answers(draws, **options)
+    return [_one_by_one(model, question, token_budget, **options) for question in questions]
+
+
+def _one_by_one(
+    model: PreTrainedModel, question: Question, token_budget: int, **options: Any
+) -> list[Draw]:
+    answers, prompt = Answers([question], **options), np.asarray(question.prompt)
     width = max(1, token_budget // (len(prompt) + answers.max_tokens))
-    waiting = [np.arange(draws)]
+    waiting = answers.groups()
     while waiting:
-        length = answers.lengths[waiting[-1][0]]
+        length = answers.settled[waiting[-1][0]]
         # The longest first, and as many of one length as there are.
-        same = [own for own in waiting[-width:] if answers.lengths[own[0]] == length]
+        same = [own for own in waiting[-width:] if answers.settled[own[0]] == length]
         del waiting[-len(same) :]
         prefixes = answers.tokens[[own[0] for own in same], :length]
-        ids = np.concatenate([np.tile(np.asarray(prompt), (len(same), 1)), prefixes], axis=1)
+        ids = np.concatenate([np.tile(prompt, (len(same), 1)), prefixes], axis=1)
         output = model(
             input_ids=torch.as_tensor(ids, device=model.device), use_cache=False, logits_to_keep=1
         )
-        answers.take(output.logits[:, -1], same)
-        waiting += [branch for own in same for branch in answers.branches(own)]
-    return answers.drawn()
+        parts = answers.take(output.logits[:, -1], same)
+        waiting += [branch for branches in parts for branch in branches]
+    [drawn] = answers.drawn()
+    return drawn

@@ -1,5 +1,6 @@
 """Stages `sample` and `sweep`: answers to prompts, and the exact probabilities of their targets."""
 
+import json
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,9 +16,10 @@ from diffuselm.config.sample import AnswerSettings
 from diffuselm.files.json_files import write_json
 from diffuselm.files.provenance import file_hash
 from diffuselm.files.resume import Finished, resumed
-from diffuselm.files.schemas import EXACT, SAMPLES, SWEEP, TEXT
+from diffuselm.files.schemas import DRAWN, EXACT, SAMPLES, SWEEP, TEXT
 from diffuselm.files.tables import write_rows, write_table
 from diffuselm.measure.metrics import entropy, outcomes
+from diffuselm.methods.method import code_of, read_method
 from diffuselm.model.adapters import adapter_hash
 from diffuselm.model.encoding import encode_prompts
 from diffuselm.model.opening import open_model
@@ -35,6 +37,7 @@ def sample(
     job: ModelJob,
     adapter: Path | None = None,
     held_out_text: Path | None = None,
+    method: str | None = None,
     settings: AnswerSettings,
     samples: Path,
     exact: Path,
@@ -45,27 +48,38 @@ def sample(
     Args:
         adapter: adapter folder; none for the base model.
         held_out_text: plain text, a paragraph a line.
+        method: how answers are drawn or asked for in another way: its entry in the config, as JSON.
         samples: answers to write.
         exact: exact probabilities to write.
         text: losses of the text to write.
     """
     read = held_out_text and file_hash(held_out_text)
     described = {"held_out_text": read, "temperature": 1.0}
-    with _asked(job, adapter, settings, described, samples) as (asking, finished):
+    entry = method and json.loads(method)
+    described |= {"method": entry} if entry else {}
+    made_with = _asked(job, adapter, settings, described, samples, entry)
+    with made_with as (asking, finished, told):
         answers = [
-            finished.table(f"samples/{p.id}", SAMPLES, partial(asking.samples, p))
-            for p in progress(asking.sampled, unit="prompts sampled")
+            finished.table(f"samples/{its[0].id}-{len(its)}", DRAWN, partial(asking.samples, its))
+            for its in progress(asking.batches, unit="groups of prompts sampled")
         ]
         scores = [
             finished.table(f"exact/{p.id}", EXACT, partial(asking.exact, p))
             for p in progress(asking.prompts, unit="prompts scored")
         ]
         losses = asking.text(read_paragraphs(held_out_text)) if held_out_text else []
-        drawn = pa.concat_tables([SAMPLES.empty_table(), *answers])
+        drawn = pa.concat_tables([DRAWN.empty_table(), *answers])
+        told["tokens"] = _tokens(drawn)
         write_table(samples, drawn, SAMPLES)
         write_table(exact, pa.concat_tables(scores), EXACT)
         write_rows(text, losses, TEXT)
     print(_entropies(drawn.to_pandas()), file=sys.stderr)
+
+
+def _tokens(drawn: pa.Table) -> dict[str, list[int]]:
+    """Tokens of each prompt's calls and of their answers, whatever of them was read only once."""
+    sums = drawn.group_by("prompt").aggregate([("tokens_read", "sum"), ("tokens_written", "sum")])
+    return {row["prompt"]: [*row.values()][1:] for row in sums.to_pylist()}
 
 
 def _entropies(samples: pd.DataFrame) -> str:
@@ -93,7 +107,7 @@ def sweep(
         out: answers to write.
     """
     described = {"temperatures": temperatures}
-    with _asked(job, adapter, settings, described, out) as (asking, finished):
+    with _asked(job, adapter, settings, described, out) as (asking, finished, _):
         pairs = list(product(asking.prompts, temperatures))
         answers = [
             finished.table(f"{p.id}/{t:g}", SWEEP, partial(asking.swept, p, t))
@@ -109,8 +123,12 @@ def _asked(
     settings: AnswerSettings,
     described: Mapping[str, Any],
     out: Path,
-) -> Iterator[tuple[Asking, Finished]]:
-    """The job's model, and what was finished with it before; at the end run.json beside `out`."""
+    method: Mapping[str, Any] | None = None,
+) -> Iterator[tuple[Asking, Finished, dict[str, Any]]]:
+    """The job's model, what was finished with it before, and what run.json is to hold besides.
+
+    At the end it is written beside `out`.
+    """
     used = {
         "tuning": job.tuning,
         "adapter_sha256": adapter_hash(adapter),
@@ -118,11 +136,12 @@ def _asked(
         **described,
         **settings.model_dump(mode="json"),
     }
-    opened = open_model(job.model, adapter)
-    with resumed(job.checkpoint, job.key(used, opened, CODE)) as finished:
+    opened, by = open_model(job.model, adapter), method and read_method(method, "--method")
+    code = (*CODE, *(code_of(by) if by else ()))
+    with resumed(job.checkpoint, job.key(used, opened, code)) as finished:
         prompts = encode_prompts(opened.chat, job.targets, job.prompts)
-        asking = Asking(opened, job.tuning, prompts, settings, job.seed)
-        yield asking, finished
-        made = job.record({**used, **asking.budgets}, opened)
+        asking, told = Asking(opened, job.tuning, prompts, settings, job.seed, by), {}
+        yield asking, finished, told
+        made = {**job.record({**used, **asking.budgets}, opened), **told}
         write_json(out.with_suffix(".run.json"), made)
         finished.clear()

@@ -2,7 +2,7 @@
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,8 @@ from diffuselm.tree.token_budget import is_out_of_memory
 
 log = logging.getLogger(__name__)
 
+Warp = Callable[[Tensor], Tensor]  # of (rows, vocabulary) logits, into those to draw from
+
 
 class Layout(ABC):
     """How the prompt and a target set's tree are put into one forward pass."""
@@ -28,10 +30,12 @@ class Layout(ABC):
         prompt: Sequence[int],
         tree: PrefixTree,
         form: Form | None = None,
+        warp: Warp | None = None,
     ) -> Tensor:
         """(n,) float32 log p(node's token | prompt and path) in nats, of a tree of n nodes.
 
-        With a `form`, each node's distribution is that over the tokens that may follow in it.
+        With a `form`, each node's distribution is that over the tokens that may follow in it;
+        with a `warp`, that of the logits which it makes of the model's.
         """
         ids, row, mask = self._laid_out(model, prompt, tree)
         logits = model(
@@ -44,6 +48,8 @@ class Layout(ABC):
             states = np.full(len(logits), form.start)
             states[row] = form.of_nodes(tree)[tree.parent + 1]
             logits = form.hold(logits, states)
+        if warp is not None:
+            logits = warp(logits)
         logits = logits.float()
         rows = torch.as_tensor(row, device=logits.device)
         tokens = torch.as_tensor(tree.token, device=logits.device)
@@ -153,16 +159,17 @@ def score(
     layout: Layout,
     token_budget: int,
     form: Form | None = None,
+    warp: Warp | None = None,
 ) -> np.ndarray:
     """Eq. 1 for a target set: exact (targets,) float64 log p(y | x), in nats.
 
-    With a `form`, those of an answer that is held to it. A pass reads `token_budget` tokens at
-    most.
+    With a `form` or a `warp`, those of an answer that is drawn so (see `Layout.log_probs`). A pass
+    reads `token_budget` tokens at most.
     """
     scores = np.empty(len(tree.leaf))
     for targets in layout.split(len(prompt), tree, token_budget):
         part = subtree(tree, targets)
-        scores[targets] = target_log_probs(layout.log_probs(model, prompt, part, form), part)
+        scores[targets] = target_log_probs(layout.log_probs(model, prompt, part, form, warp), part)
     return scores
 
 
