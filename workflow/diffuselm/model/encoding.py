@@ -56,10 +56,13 @@ def encode_prompts(
         raise InputError(
             f"unknown prompts {sorted(unknown)}; expected those of {', '.join(map(str, targets))}"
         )
-    return [_encode(chat, prompt) for prompt in read if prompts is None or prompt.id in prompts]
+    return [
+        encode_prompt(chat, prompt) for prompt in read if prompts is None or prompt.id in prompts
+    ]
 
 
-def _encode(chat: ChatFormat, prompt: Prompt) -> EncodedPrompt:
+def encode_prompt(chat: ChatFormat, prompt: Prompt) -> EncodedPrompt:
+    """Encode a prompt with its target set; raises InputError as `encode_prompts` does."""
     openings = prompt.openings
     weights = np.repeat(np.array(prompt.targets.weights) / len(openings), len(openings))
     try:

@@ -13,6 +13,7 @@ from diffuselm.config.tune import LoraSettings, TuneSettings
 from diffuselm.errors import InputError
 from diffuselm.files.runs import HELD, is_held, method_tuning, run_name
 from diffuselm.methods.method import Method, Prompting, Training, read_method
+from diffuselm.methods.prompt_search import PromptSearch
 from diffuselm.model.source.gguf_files import find_gguf, read_header
 from diffuselm.plan.checks import FORM, KNOWLEDGE, check_files
 from diffuselm.tasks.prompts import BIOGRAPHIES, Prompt, task_of
@@ -193,6 +194,8 @@ class Plan:
             drawn |= {t: min(check, drawn[t]) for t in self.of_records if t in drawn}
         if isinstance(method := self.methods.get(tuning), Prompting):
             return {task: min(method.draws or drawn[task], drawn[task]) for task in compared}
+        if isinstance(method, PromptSearch):
+            return drawn
         if self.config.knowledge and not is_held(tuning):
             drawn[KNOWLEDGE] = usual[KNOWLEDGE] if tuning in ("base", baseline, "all") else 0
         return drawn

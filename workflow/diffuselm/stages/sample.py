@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from itertools import product
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,17 @@ from diffuselm.config.sample import AnswerSettings
 from diffuselm.files.json_files import write_json
 from diffuselm.files.provenance import file_hash
 from diffuselm.files.resume import Finished, resumed
-from diffuselm.files.schemas import DRAWN, EXACT, SAMPLES, SWEEP, TEXT
+from diffuselm.files.schemas import DRAWN, EXACT, SAMPLES, SWEEP, TEXT, WORDINGS
 from diffuselm.files.tables import write_rows, write_table
 from diffuselm.measure.metrics import entropy, outcomes
 from diffuselm.methods.method import code_of, read_method
+from diffuselm.methods.prompt_search import PromptSearch
 from diffuselm.model.adapters import adapter_hash
 from diffuselm.model.encoding import encode_prompts
-from diffuselm.model.opening import open_model
+from diffuselm.model.opening import OpenModel, open_model
 from diffuselm.progress import progress
 from diffuselm.sampling.asking import Asking
+from diffuselm.sampling.wordings import worded, wordings
 from diffuselm.stages.model_jobs import ModelJob
 from diffuselm.tasks.paragraphs import read_paragraphs
 from diffuselm.tasks.prompts import task_of
@@ -74,6 +77,20 @@ def sample(
         write_table(exact, pa.concat_tables(scores), EXACT)
         write_rows(text, losses, TEXT)
     print(_entropies(drawn.to_pandas()), file=sys.stderr)
+
+
+def _searched(
+    by: PromptSearch, bare: OpenModel, asking: Asking, finished: Finished
+) -> tuple[Asking, dict[str, dict[str, Any]]]:
+    """The same with each prompt in its best wording, and what was found of that wording."""
+    best = {}
+    for prompt in progress(asking.prompts, unit="prompts reworded"):
+        tried = partial(wordings, by, bare, asking, prompt)
+        rows = finished.table(f"wordings/{prompt.id}", WORDINGS, tried).to_pylist()
+        best[prompt.id] = {**max(rows, key=itemgetter("entropy")), "of": len(rows)}
+    prompts = [worded(asking, prompt, best[prompt.id]["text"]) for prompt in asking.prompts]
+    again = Asking(asking.opened, asking.tuning, prompts, asking.settings, asking.seed)
+    return again, best
 
 
 def _tokens(drawn: pa.Table) -> dict[str, list[int]]:
@@ -141,6 +158,8 @@ def _asked(
     with resumed(job.checkpoint, job.key(used, opened, code)) as finished:
         prompts = encode_prompts(opened.chat, job.targets, job.prompts)
         asking, told = Asking(opened, job.tuning, prompts, settings, job.seed, by), {}
+        if isinstance(by, PromptSearch):
+            asking, told["wordings"] = _searched(by, open_model(job.model), asking, finished)
         yield asking, finished, told
         made = {**job.record({**used, **asking.budgets}, opened), **told}
         write_json(out.with_suffix(".run.json"), made)

@@ -1,0 +1,52 @@
+"""Prompt search: rewordings of a prompt by the bare model, scored by the model that answers."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from scipy.special import entr
+
+from diffuselm.files.seeds import derive
+from diffuselm.methods.prompt_search import PromptSearch
+from diffuselm.model.encoding import EncodedPrompt, encode_prompt
+from diffuselm.model.opening import OpenModel
+from diffuselm.sampling.answers import Question
+from diffuselm.sampling.asking import Asking
+from diffuselm.sampling.tree_sampling import choose_sampler
+
+ROOM = 64  # tokens of a rewording
+
+
+def wordings(
+    method: PromptSearch, bare: OpenModel, asking: Asking, prompt: EncodedPrompt
+) -> Iterator[dict[str, Any]]:
+    """Every wording with its exact entropy on either half of the targets: rows of `WORDINGS`."""
+    asked = bare.chat.prompt_ids(method.request(prompt.prompt.text))
+    seed = derive(asking.seed, "reword", bare.name, prompt.id)
+    by = choose_sampler(bare.model, asked, ROOM)
+    [replies] = by(
+        bare.model,
+        [Question(asked, method.rewordings, seed)],
+        token_budget=asking.sampling.tokens,
+        end_tokens=bare.chat.end_tokens,
+        max_tokens=ROOM,
+    )
+    said = [bare.chat.decode(reply.tokens) for reply in replies if not reply.truncated]
+    for text in method.wordings(prompt.prompt.text, said):
+        scored = np.array(
+            [row["probability"] for row in asking.exact(worded(asking, prompt, text))]
+        )
+        halves = {"entropy": _entropy(scored[::2]), "entropy_other": _entropy(scored[1::2])}
+        yield {"prompt": prompt.id, "text": text, **halves}
+
+
+def worded(asking: Asking, prompt: EncodedPrompt, text: str) -> EncodedPrompt:
+    """The prompt in other words, with the same targets."""
+    other = prompt.prompt.model_copy(update={"text": text})
+    return encode_prompt(asking.opened.chat, other)
+
+
+def _entropy(probabilities: np.ndarray) -> float:
+    """Exact entropy (nats) of an answer that is one of these; 0 where none can be."""
+    mass = probabilities.sum()
+    return float(entr(probabilities / mass).sum()) if mass > 0 else 0.0
