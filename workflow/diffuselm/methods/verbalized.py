@@ -34,7 +34,7 @@ class Verbalized(Prompting):
         )
 
     def value_of(self, reply: str, ended: bool, rng: "np.random.Generator") -> Read:
-        pairs = [(value.strip(), _share(number)) for value, number, _ in _PAIR.findall(reply)]
+        pairs = [(value.strip(), _share(*stated)) for value, *stated in _PAIR.findall(reply)]
         total = sum(share or 0 for _, share in pairs)
         stated = all(value and share is not None for value, share in pairs)
         if not (ended and len(pairs) == self.answers and stated and total > 0):
@@ -44,5 +44,7 @@ class Verbalized(Prompting):
         return Read(str(rng.choice(values, p=weights)), True)
 
 
-def _share(number: str) -> float | None:
-    return float(number) if any(map(str.isdigit, number)) else None
+def _share(number: str, percent: str) -> float | None:
+    if not any(map(str.isdigit, number)):
+        return None
+    return float(number) / 100 if percent else float(number)
