@@ -3,7 +3,7 @@
 import pytest
 
 from diffuselm.config.config import read_config
-from diffuselm.plan.lost_files import warning_of_lost_targets
+from diffuselm.plan.lost_files import restore_lost_targets
 from diffuselm.plan.plan import make_plan
 from workflow_runs import CONFIG, MODEL, ROOT
 
@@ -16,14 +16,26 @@ def plan(monkeypatch):
     return make_plan(read_config(CONFIG, "small.yaml"), "small.yaml")
 
 
-def test_lost_targets_of_finished_adapters_are_warned_of(plan, tmp_path, monkeypatch):
+def test_lost_targets_of_finished_adapters_are_written_again(plan, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert warning_of_lost_targets(plan) is None
+    assert restore_lost_targets(plan) == []
     adapter = tmp_path / f"results/adapters/{MODEL}/only-numbers"
     adapter.mkdir(parents=True)
     (adapter / "run.json").write_text("{}")
-    assert warning_of_lost_targets(plan).startswith(f"{LOST} is gone (of 2), and adapters")
-    (tmp_path / LOST).parent.mkdir()
-    for suffix in ("parquet", "json"):
-        (tmp_path / LOST).with_suffix(f".{suffix}").write_text("")
-    assert warning_of_lost_targets(plan) is None
+    (tmp_path / "resources").symlink_to(ROOT / "resources")
+    assert restore_lost_targets(plan) == [LOST, LOST.replace("parquet", "json")]
+    kept = (tmp_path / LOST).read_bytes()
+    (tmp_path / LOST).unlink()
+    assert restore_lost_targets(plan) == [LOST]
+    assert (tmp_path / LOST).read_bytes() == kept
+    assert restore_lost_targets(plan) == []
+
+
+def test_targets_are_left_where_the_names_that_they_draw_from_are_gone_too(
+    plan, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    adapter = tmp_path / f"results/adapters/{MODEL}/only-names"
+    adapter.mkdir(parents=True)
+    (adapter / "run.json").write_text("{}")
+    assert restore_lost_targets(plan) == []

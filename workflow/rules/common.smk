@@ -21,7 +21,7 @@ from diffuselm.files.runs import is_method
 from diffuselm.plan.fingerprint import fingerprint
 from diffuselm.plan import jobs
 from diffuselm.plan.lengths import check_lengths, may_not_fit
-from diffuselm.plan.lost_files import warning_of_lost_targets
+from diffuselm.plan.lost_files import restore_lost_targets
 from diffuselm.plan.options import options
 from diffuselm.plan.plan import OF_TASKS, make_plan
 from diffuselm.plan.results_lock import hold
@@ -60,8 +60,8 @@ with in_one_line():
     PLAN = make_plan(read_config(config, ORIGIN), ORIGIN)
     if workflow.is_main_process:
         check_lengths(PLAN, ORIGIN)
-        if warning := warning_of_lost_targets(PLAN):
-            logger.warning(warning)
+        if restored := restore_lost_targets(PLAN):
+            logger.warning(f"{restored[0]} was gone (of {len(restored)}) and is written again")
 CONFIG = PLAN.config
 MODELS = {model: jobs.of_model(PLAN, model) for model in CONFIG.models}
 RUNS = {
