@@ -8,13 +8,16 @@ VENV := .venv
 READY := $(VENV)/.installed
 SMOLLM2 := $(VENV)/.installed-smollm2
 
-.PHONY: run smollm2 smollm2-model test test-quick check benchmark lock
+.PHONY: run smollm2 methods smollm2-model test test-quick check benchmark lock
 
 run: $(READY)
 	$(VENV)/bin/snakemake --cores $(CORES)
 
 smollm2: $(SMOLLM2)
 	$(VENV)/bin/snakemake --cores $(CORES) --configfile config/smollm2.yaml
+
+methods: $(SMOLLM2)
+	$(VENV)/bin/snakemake --cores $(CORES) --configfile config/methods.yaml
 
 smollm2-model: $(SMOLLM2)
 

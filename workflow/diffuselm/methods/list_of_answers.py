@@ -17,7 +17,7 @@ _MARKS = re.compile(r"(?:\s|\d+[.)]|[-*•,;&.]|and\b)*")  # what may stand betw
 
 
 class ListOfAnswers(Prompting):
-    """A reply keeps the form where it lists two values or more and ends by itself."""
+    """A reply keeps the form where it lists values, one or more, and ends by itself."""
 
     length: Count = 10
 
@@ -32,5 +32,5 @@ class ListOfAnswers(Prompting):
         values = [value for value in map(str.strip, found) if value]
         if not values:
             return Read(None, False)
-        listed = len(values) > 1 and _MARKS.fullmatch(around) is not None
+        listed = _MARKS.fullmatch(around) is not None
         return Read(values[rng.integers(len(values))], ended and listed)
