@@ -1,6 +1,7 @@
 """Other ways to draw: the very distributions of transformers' own, and exact on the tree."""
 
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from diffuselm.sampling.tree_sampling import sample
 from diffuselm.tree.layouts import Packed, score
 from diffuselm.tree.prefix_tree import build
 
+ROOT = Path(__file__).parents[2]
 PROMPT, END, LENGTH = [3, 4, 5, 6], 2, 3
 PAIRS = [
     (TopK(k=3), TopKLogitsWarper(3)),
@@ -125,3 +127,13 @@ def test_answers_of_a_method_have_the_log_probabilities_that_they_were_drawn_wit
     tree = build(sorted(whole), np.full(len(whole), 1 / len(whole)))
     exact = score(model, PROMPT, tree, Packed(), 4096, warp=ours.warp)
     np.testing.assert_allclose(exact, [whole[tokens] for tokens in sorted(whole)], atol=1e-5)
+
+
+def test_the_method_of_the_documentation_is_one():
+    """In one file, as docs/methods.md shows it."""
+    shown = (ROOT / "docs/methods.md").read_text(encoding="utf-8")
+    code = shown.split("```python\n")[1].split("```")[0]
+    names: dict = {}
+    exec(compile(code, "docs/methods.md", "exec"), names)
+    kept = names["Epsilon"](epsilon=0.2).warp(torch.tensor([[0.0, 0.0, -5.0]])).isfinite()
+    assert kept.tolist() == [[True, True, False]]
