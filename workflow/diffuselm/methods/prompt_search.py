@@ -1,8 +1,8 @@
 """Prompt search (APE, Zhou et al. 2022, arXiv 2211.01910): the wording that spreads answers most.
 
 The bare model rewords the instruction; what stands from the first sentence with braces on, which
-asks for the form, is kept. Each wording is scored by the exact entropy of the answering model on
-one half of the targets (every second one), and the best is asked; the original is among them.
+asks for the form, is kept. Each wording is scored by what one half of the targets (every second
+one) exactly adds to the entropy of an answer; the best is asked. The original is among them.
 """
 
 import re

@@ -20,7 +20,7 @@ ROOM = 64  # tokens of a rewording
 def wordings(
     method: PromptSearch, bare: OpenModel, asking: Asking, prompt: EncodedPrompt
 ) -> Iterator[dict[str, Any]]:
-    """Every wording with its exact entropy on either half of the targets: rows of `WORDINGS`."""
+    """Every wording, with the exact entropy (nats) on either half of the targets: `WORDINGS`."""
     asked = bare.chat.prompt_ids(method.request(prompt.prompt.text))
     seed = derive(asking.seed, "reword", bare.name, prompt.id)
     by = choose_sampler(bare.model, asked, ROOM)
@@ -36,17 +36,13 @@ def wordings(
         scored = np.array(
             [row["probability"] for row in asking.exact(worded(asking, prompt, text))]
         )
-        halves = {"entropy": _entropy(scored[::2]), "entropy_other": _entropy(scored[1::2])}
-        yield {"prompt": prompt.id, "text": text, **halves}
+        # What these targets add to the entropy of an answer: among them alone, a wording that asks
+        # for something else would look best.
+        halves = {"entropy": entr(scored[::2]).sum(), "entropy_other": entr(scored[1::2]).sum()}
+        yield {"prompt": prompt.id, "text": text, **{name: float(h) for name, h in halves.items()}}
 
 
 def worded(asking: Asking, prompt: EncodedPrompt, text: str) -> EncodedPrompt:
     """The prompt in other words, with the same targets."""
     other = prompt.prompt.model_copy(update={"text": text})
     return encode_prompt(asking.opened.chat, other)
-
-
-def _entropy(probabilities: np.ndarray) -> float:
-    """Exact entropy (nats) of an answer that is one of these; 0 where none can be."""
-    mass = probabilities.sum()
-    return float(entr(probabilities / mass).sum()) if mass > 0 else 0.0
