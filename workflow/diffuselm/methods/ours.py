@@ -1,6 +1,6 @@
 """Ours: the loss of the paper (Eq. 5) over the whole tree, exact, with settings that may differ."""
 
-from diffuselm.methods.method import Training
+from diffuselm.methods.training import Training
 
 
 class Ours(Training):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from transformers import PreTrainedTokenizerBase
 
 from diffuselm.errors import InputError
 from diffuselm.model.chat import ChatFormat
@@ -41,6 +42,13 @@ class EncodedPrompt:
         probabilities = np.exp(log_probs).reshape(shape).sum(axis=1)
         weights = self.tree.mass[self.tree.leaf].reshape(shape).sum(axis=1)
         return list(zip(self.targets, probabilities.tolist(), weights.tolist(), strict=True))
+
+
+def text_ids(tokenizer: PreTrainedTokenizerBase, paragraph: str) -> list[int]:
+    """Token ids of plain text after the BOS token, or after the first end token without one."""
+    start = tokenizer.bos_token_id
+    start = tokenizer.eos_token_id if start is None else start
+    return [start, *tokenizer(paragraph, add_special_tokens=False)["input_ids"]]
 
 
 def encode_prompts(

@@ -12,7 +12,8 @@ from diffuselm.config.sample import AnswerSettings
 from diffuselm.config.tune import LoraSettings, TuneSettings
 from diffuselm.errors import InputError
 from diffuselm.files.runs import HELD, is_held, method_tuning, run_name
-from diffuselm.methods.method import Method, Prompting, Training, read_method
+from diffuselm.methods.method import Method, Prompting, read_method
+from diffuselm.methods.training import Training
 from diffuselm.model.source.gguf_files import find_gguf, read_header
 from diffuselm.plan.checks import FORM, KNOWLEDGE, check_files
 from diffuselm.tasks.prompts import BIOGRAPHIES, Prompt, task_of

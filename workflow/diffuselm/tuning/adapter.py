@@ -4,30 +4,26 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import PeftModel, get_peft_model
 from transformers import PreTrainedModel
 
 from diffuselm.config.tune import LoraSettings
 from diffuselm.errors import InputError
+from diffuselm.methods.training import Training
 from diffuselm.model.adapters import open_adapter
 
 
-def adapter_on(base: PreTrainedModel, settings: LoraSettings, start: Path | None) -> PeftModel:
-    """A new adapter on the base model, or the one in `start` to train further.
+def adapter_on(
+    base: PreTrainedModel, settings: LoraSettings, start: Path | None, method: Training
+) -> PeftModel:
+    """A new adapter of a method on the base model, or the one in `start` to train further.
 
     Raises InputError for a module that the model lacks, and for a `start` that is no adapter.
     """
     _check_modules(base, settings.target_modules)
     if start is not None:
         return open_adapter(base, start, trainable=True)
-    lora = LoraConfig(
-        r=settings.rank,
-        lora_alpha=settings.alpha,
-        lora_dropout=settings.dropout,
-        target_modules=list(settings.target_modules),
-        task_type="CAUSAL_LM",
-    )
-    return get_peft_model(base, lora)
+    return get_peft_model(base, method.peft_config(settings, base))
 
 
 def save(tuned: PeftModel, record: Mapping[str, Any], folder: Path) -> None:
