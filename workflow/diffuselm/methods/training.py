@@ -2,16 +2,17 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
 from diffuselm.config.tune import LoraSettings
+from diffuselm.errors import InputError
 from diffuselm.methods.method import Method
 
 if TYPE_CHECKING:  # plans read methods, and are read without torch
     import numpy as np
-    from peft import PeftConfig, PeftModel
+    from peft import PeftModel
     from transformers import PreTrainedModel
 
     from diffuselm.model.encoding import EncodedPrompt
@@ -24,11 +25,12 @@ class Training(Method):
     prompts: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     """The prompts that it is tuned on; by default those of tuning `all`."""
     settings: Annotated[dict[str, Any], Field(default_factory=dict)]
-    """Settings of `tune` that differ from those of tuning `all`."""
+    """Settings of `tune` that differ from those of tuning `all`, and from the kind's own."""
+    own: ClassVar[dict[str, Any]] = {}  # settings of `tune`, which another kind of adapter needs
 
     @property
-    def text(self) -> Path | None:
-        """A plain text that training reads beside the prompts."""
+    def reads(self) -> Path | None:
+        """A plain text that is read beside the prompts."""
         return None
 
     def node_weights(
@@ -55,7 +57,7 @@ class Training(Method):
     ) -> int:
         """Add to a step's gradient that of a term beside the loss; returns the tokens read.
 
-        `texts` are the token ids of the paragraphs of `text`.
+        `texts` are the token ids of the paragraphs of the file that it `reads`.
         """
         return 0
 
@@ -63,14 +65,29 @@ class Training(Method):
         """The prompt with the targets that it is tuned on, their weights summing to 1."""
         return prompt
 
-    def peft_config(self, settings: LoraSettings, base: "PreTrainedModel") -> "PeftConfig":
-        """What PEFT puts on the base model."""
-        from peft import LoraConfig
+    def adapter(self, base: "PreTrainedModel", settings: LoraSettings) -> "PeftModel":
+        """The base model with a new adapter: LoRA.
 
-        return LoraConfig(
+        Raises InputError for a module that the model lacks.
+        """
+        from peft import LoraConfig, get_peft_model
+
+        _check_modules(base, settings.target_modules)
+        lora = LoraConfig(
             r=settings.rank,
             lora_alpha=settings.alpha,
             lora_dropout=settings.dropout,
             target_modules=list(settings.target_modules),
             task_type="CAUSAL_LM",
+        )
+        return get_peft_model(base, lora)
+
+
+def _check_modules(model: "PreTrainedModel", wanted: Sequence[str]) -> None:
+    """PEFT would skip a module that is missing silently."""
+    present = {name.rpartition(".")[2] for name, _ in model.named_modules()}
+    if absent := [module for module in wanted if module not in present]:
+        raise InputError(
+            f"tune.target_modules: {type(model).__name__} has no {', '.join(absent)}; expected "
+            f"modules among {', '.join(sorted(name for name in present if 'proj' in name))}"
         )

@@ -1,7 +1,7 @@
 """Prompts and target sets as a model reads them: token ids and prefix trees."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ from diffuselm.errors import InputError
 from diffuselm.model.chat import ChatFormat
 from diffuselm.tasks.prompts import Prompt
 from diffuselm.tasks.target_sets import read_prompts
+from diffuselm.tasks.texts import TargetSet
 from diffuselm.tree.prefix_tree import PrefixTree, build
 
 
@@ -32,6 +33,16 @@ class EncodedPrompt:
     def targets(self) -> Sequence[str]:
         """Its targets, as in their file."""
         return self.prompt.targets.texts
+
+    def with_targets(self, kept: Sequence[int]) -> "EncodedPrompt":
+        """The prompt with some of its targets, their weights summing to 1."""
+        openings = len(self.prompt.openings)
+        leaves = [target * openings + opening for target in kept for opening in range(openings)]
+        weights = self.tree.mass[self.tree.leaf[leaves]]
+        tree = build([self.tree.sequence(leaf) for leaf in leaves], weights / weights.sum())
+        texts, shares = self.targets, self.prompt.targets.weights
+        targets = TargetSet.of([texts[t] for t in kept], [shares[t] for t in kept])
+        return replace(self, prompt=self.prompt.model_copy(update={"targets": targets}), tree=tree)
 
     def per_target(self, log_probs: np.ndarray) -> list[tuple[str, float, float]]:
         """Text, probability and weight of each target, whichever opening stands before it.

@@ -145,6 +145,7 @@ def of_run(plan: Plan, model: str, run: str) -> dict[str, Any]:
                 "start": adapter_files(model, start),
                 "targets": target_files(trained_on),
                 "prompts": target_files(trained_on, "json"),
+                "text": [str(method.reads)] if trains and method.reads else [],
             },
             "training": options(
                 plan.training(tuning),

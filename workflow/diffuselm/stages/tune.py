@@ -46,13 +46,13 @@ def tune(
     with only_one(job.checkpoint):
         opened = open_model(job.model)
         by = read_method(json.loads(method), "--method") if method else Ours()
-        paragraphs = read_paragraphs(by.text) if by.text else []
+        paragraphs = read_paragraphs(by.reads) if by.reads else []
         used = {
             "tuning": job.tuning,
             "prompts": job.prompts,
             "start_sha256": adapter_hash(start),
             **({"method": by.entry} if method else {}),
-            **({"text_sha256": file_hash(by.text)} if by.text else {}),
+            **({"text_sha256": file_hash(by.reads)} if by.reads else {}),
             **settings.model_dump(mode="json"),
         }
         seed = derive(job.seed, "tune", opened.name, job.tuning)

@@ -18,6 +18,7 @@ from diffuselm.errors import NonFiniteLossError
 from diffuselm.files.seeds import derive
 from diffuselm.methods.ours import Ours
 from diffuselm.methods.training import Training
+from diffuselm.model.adapters import answering
 from diffuselm.model.encoding import EncodedPrompt
 from diffuselm.progress import progress
 from diffuselm.tree.layouts import Layout, choose_layout
@@ -107,6 +108,7 @@ def tune(
     torch.manual_seed(seed)
     order = torch.Generator().manual_seed(seed)
     model = adapter_on(base, settings, start, method).train()
+    reader = answering(model)
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(
         trained, lr=settings.learning_rate, eps=settings.eps, foreach=True
@@ -130,7 +132,7 @@ def tune(
                 weights = method.node_weights(prompt.tree, rng, rows[index])
                 loss = budget.attempt(
                     lambda tokens, i=index, w=weights: gradient(
-                        model, prompts[i], weighted(trees(i, tokens), prompts[i].tree, w), layout
+                        reader, prompts[i], weighted(trees(i, tokens), prompts[i].tree, w), layout
                     )
                 )
                 at.tokens += method.add_gradient(model, texts, rng)
