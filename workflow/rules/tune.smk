@@ -33,7 +33,7 @@ rule tune:
         seconds=checkpoint_seconds,
         checkpoint="results/checkpoints/tune/{model}/{run}.safetensors",
         folder=subpath(output[0], parent=True),
-        code=fingerprint("tree", "model", "tuning"),
+        code=fingerprint("tree", "model", "tuning", "methods/training", "methods/ours"),
         method=of_run("training_code"),
     shell:
         "diffuselm tune --model {input.model} --targets {input.targets} {params.flags} "

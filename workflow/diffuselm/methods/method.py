@@ -9,21 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 
 from diffuselm.config.base import MOST, WHOLE, Count, Settings
-from diffuselm.config.tune import LoraSettings
 from diffuselm.errors import InputError, quoted
 from diffuselm.methods.replies import Read, read_value
 
 if TYPE_CHECKING:  # plans read methods, and are read without torch
     import numpy as np
-    from peft import PeftConfig
     from torch import Tensor
 
     from diffuselm.tasks.prompts import Prompt
-    from diffuselm.tree.prefix_tree import PrefixTree
 
 
 class Method(Settings):
-    """Settings of one kind; a subclass of one of the classes below."""
+    """Settings of one kind; a subclass of one of the classes below, or of `Training`."""
 
     tasks: tuple[str, ...] | None = None
     """The tasks that it is measured on; by default all whose answers are one value."""
@@ -61,37 +58,6 @@ class Prompting(Method):
         return read_value(reply, ended)
 
 
-class Training(Method):
-    """Another adapter, or another loss to train it with."""
-
-    prompts: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
-    """The prompts that it is tuned on; by default those of tuning `all`."""
-    settings: Annotated[dict[str, Any], Field(default_factory=dict)]
-    """Settings of `tune` that differ from those of tuning `all`."""
-
-    def node_weights(
-        self, tree: "PrefixTree", rng: "np.random.Generator", rows: int
-    ) -> "np.ndarray":
-        """(n,) weight of each node's -log p(token | prefix) in the loss of one step.
-
-        `rows` is the number of answers, each read as a row with its prompt, that cost as many
-        tokens as the tree. Eq. 5 takes the mass below each node.
-        """
-        return tree.mass
-
-    def peft_config(self, settings: LoraSettings) -> "PeftConfig":
-        """What PEFT puts on the base model."""
-        from peft import LoraConfig
-
-        return LoraConfig(
-            r=settings.rank,
-            lora_alpha=settings.alpha,
-            lora_dropout=settings.dropout,
-            target_modules=list(settings.target_modules),
-            task_type="CAUSAL_LM",
-        )
-
-
 def read_method(entry: Mapping[str, Any], where: str) -> Method:
     """The method that an entry describes; raises InputError, naming kind and key, for any other."""
     kind = entry.get("kind")
@@ -105,12 +71,13 @@ def read_method(entry: Mapping[str, Any], where: str) -> Method:
 
 def code_of(method: Method) -> tuple[str, ...]:
     """The modules that what a method does depends on, as fingerprints name them."""
-    own = type(method).__module__.rpartition(".")[2]
-    return "methods/method", "methods/replies", f"methods/{own}"
+    classes = (each.__module__.split(".") for each in type(method).__mro__)
+    own = {f"methods/{file}" for *folder, file in classes if folder == ["diffuselm", "methods"]}
+    return "methods/replies", *sorted(own)
 
 
 def kinds() -> list[str]:
     """The kinds that there are: the files beside this one that define a method."""
-    others = {"__init__", "method", "replies"}
+    others = {"__init__", "method", "replies", "training", "drawn"}
     files = sorted(Path(__file__).parent.glob("*.py"))
     return [file.stem.replace("_", "-") for file in files if file.stem not in others]

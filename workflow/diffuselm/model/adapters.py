@@ -13,6 +13,7 @@ from diffuselm.errors import InputError, first_line
 from diffuselm.files.json_files import read_json
 from diffuselm.files.provenance import file_hash
 from diffuselm.model.folders import check_files, check_finite
+from diffuselm.model.virtual_tokens import with_virtual_tokens
 
 ADAPTER_FILES = ("adapter_model.safetensors", "adapter_config.json")
 
@@ -28,8 +29,15 @@ def load_adapter(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
     Merged into float32 weights, where that costs no precision and halves the small products.
     """
     tuned = open_adapter(model, folder)
+    if tuned.active_peft_config.is_prompt_learning:
+        return answering(tuned).eval()
     exact = model.dtype == torch.float32 and not getattr(model, "is_quantized", False)
     return tuned.merge_and_unload() if exact else tuned.eval()
+
+
+def answering(tuned: PeftModel) -> PreTrainedModel:
+    """What takes tree masks and shared prompts: of virtual tokens, the base model with these."""
+    return with_virtual_tokens(tuned) if tuned.active_peft_config.is_prompt_learning else tuned
 
 
 def open_adapter(model: PreTrainedModel, folder: Path, *, trainable: bool = False) -> PeftModel:

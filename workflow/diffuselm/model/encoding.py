@@ -1,15 +1,17 @@
 """Prompts and target sets as a model reads them: token ids and prefix trees."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from transformers import PreTrainedTokenizerBase
 
 from diffuselm.errors import InputError
 from diffuselm.model.chat import ChatFormat
 from diffuselm.tasks.prompts import Prompt
 from diffuselm.tasks.target_sets import read_prompts
+from diffuselm.tasks.texts import TargetSet
 from diffuselm.tree.prefix_tree import PrefixTree, build
 
 
@@ -32,6 +34,16 @@ class EncodedPrompt:
         """Its targets, as in their file."""
         return self.prompt.targets.texts
 
+    def with_targets(self, kept: Sequence[int]) -> "EncodedPrompt":
+        """The prompt with some of its targets, their weights summing to 1."""
+        openings = len(self.prompt.openings)
+        leaves = [target * openings + opening for target in kept for opening in range(openings)]
+        weights = self.tree.mass[self.tree.leaf[leaves]]
+        tree = build([self.tree.sequence(leaf) for leaf in leaves], weights / weights.sum())
+        texts, shares = self.targets, self.prompt.targets.weights
+        targets = TargetSet.of([texts[t] for t in kept], [shares[t] for t in kept])
+        return replace(self, prompt=self.prompt.model_copy(update={"targets": targets}), tree=tree)
+
     def per_target(self, log_probs: np.ndarray) -> list[tuple[str, float, float]]:
         """Text, probability and weight of each target, whichever opening stands before it.
 
@@ -41,6 +53,13 @@ class EncodedPrompt:
         probabilities = np.exp(log_probs).reshape(shape).sum(axis=1)
         weights = self.tree.mass[self.tree.leaf].reshape(shape).sum(axis=1)
         return list(zip(self.targets, probabilities.tolist(), weights.tolist(), strict=True))
+
+
+def text_ids(tokenizer: PreTrainedTokenizerBase, paragraph: str) -> list[int]:
+    """Token ids of plain text after the BOS token, or after the first end token without one."""
+    start = tokenizer.bos_token_id
+    start = tokenizer.eos_token_id if start is None else start
+    return [start, *tokenizer(paragraph, add_special_tokens=False)["input_ids"]]
 
 
 def encode_prompts(

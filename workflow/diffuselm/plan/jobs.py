@@ -6,7 +6,8 @@ from typing import Any
 from diffuselm.config.models import ModelSettings, OpeningSettings
 from diffuselm.config.sample import AnswerSettings
 from diffuselm.files.runs import is_held, run_name, split_run
-from diffuselm.methods.method import Training, code_of
+from diffuselm.methods.method import code_of
+from diffuselm.methods.training import Training
 from diffuselm.plan.fingerprint import fingerprint
 from diffuselm.plan.options import options
 from diffuselm.plan.plan import Plan
@@ -144,6 +145,7 @@ def of_run(plan: Plan, model: str, run: str) -> dict[str, Any]:
                 "start": adapter_files(model, start),
                 "targets": target_files(trained_on),
                 "prompts": target_files(trained_on, "json"),
+                "text": [str(method.reads)] if trains and method.reads else [],
             },
             "training": options(
                 plan.training(tuning),

@@ -12,10 +12,12 @@ from diffuselm.config.sample import AnswerSettings
 from diffuselm.config.tune import LoraSettings, TuneSettings
 from diffuselm.errors import InputError
 from diffuselm.files.runs import HELD, is_held, method_tuning, run_name
-from diffuselm.methods.method import Method, Prompting, Training, read_method
+from diffuselm.methods.method import Method, Prompting, read_method
 from diffuselm.methods.prompt_search import PromptSearch
+from diffuselm.methods.training import Training
 from diffuselm.model.source.gguf_files import find_gguf, read_header
 from diffuselm.plan.checks import FORM, KNOWLEDGE, check_files
+from diffuselm.tasks.paragraphs import read_paragraphs
 from diffuselm.tasks.prompts import BIOGRAPHIES, Prompt, task_of
 from diffuselm.tasks.task_files import load_task, task_name, task_paths
 
@@ -330,6 +332,8 @@ def _methods(
             if not (method.prompts or config.leave_one_out or {*PAPER_TASKS} & {*prompts}):
                 raise InputError(f"{where}.prompts: missing; expected some, as there is no `all`")
             _training(config.tune, method, where)
+            if method.reads:
+                read_paragraphs(method.reads)
         found[method_tuning(name)] = method
     return found
 
@@ -337,7 +341,7 @@ def _methods(
 def _training(tune: TuneSettings, method: Training, where: str) -> LoraSettings:
     """How a method's adapter is trained: as that of `all`, but for its own settings."""
     usual = tune.of_tuning("all").model_dump()
-    return LoraSettings.read(usual | method.settings, f"{where}.settings")
+    return LoraSettings.read(usual | method.own | method.settings, f"{where}.settings")
 
 
 def _content(prompts: Sequence[Prompt]) -> str:

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from diffuselm.model.encoding import text_ids
+
 PART = 256  # tokens
 
 
@@ -12,21 +14,15 @@ PART = 256  # tokens
 def text_log_probs(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, paragraphs: Sequence[str]
 ) -> list[tuple[int, float]]:
-    """Tokens of each paragraph, and their log-probability in nats, the first after the BOS token.
-
-    A tokenizer without one takes its first end token.
-    """
-    start = tokenizer.bos_token_id
-    start = tokenizer.eos_token_id if start is None else start
+    """Tokens of each paragraph, and their log-probability in nats (see `text_ids`)."""
     found = []
     for paragraph in paragraphs:
-        ids = tokenizer(paragraph, add_special_tokens=False)["input_ids"]
-        row = torch.as_tensor([[start, *ids]], device=model.device)
+        row = torch.as_tensor([text_ids(tokenizer, paragraph)], device=model.device)
         logits = model(input_ids=row, use_cache=False).logits[0, :-1]
         # In parts: in float64 a large vocabulary takes megabytes a token.
         parts = zip(logits.split(PART), row[0, 1:].split(PART), strict=True)
         taken = [
             part.double().log_softmax(dim=-1).gather(1, tokens[:, None]) for part, tokens in parts
         ]
-        found.append((len(ids), float(torch.cat(taken).sum())))
+        found.append((len(row[0]) - 1, float(torch.cat(taken).sum())))
     return found

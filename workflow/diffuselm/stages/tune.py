@@ -1,5 +1,6 @@
-"""Stage `tune`: train one LoRA adapter of one model on the prompts of one tuning."""
+"""Stage `tune`: train one adapter of one model on the prompts of one tuning."""
 
+import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,20 +13,24 @@ from diffuselm.files.schemas import TRAINING
 from diffuselm.files.seeds import derive
 from diffuselm.files.tables import write_rows
 from diffuselm.files.whole import remove, written_folder
+from diffuselm.methods.method import code_of, read_method
+from diffuselm.methods.ours import Ours
 from diffuselm.model.adapters import ADAPTER_FILES, adapter_hash
-from diffuselm.model.encoding import encode_prompts
+from diffuselm.model.encoding import encode_prompts, text_ids
 from diffuselm.model.opening import open_model
 from diffuselm.stages.model_jobs import ModelJob
+from diffuselm.tasks.paragraphs import read_paragraphs
 from diffuselm.tuning import loop
 from diffuselm.tuning.adapter import save
 
-CODE = ("tree", "model", "tuning")  # that adapters depend on
+CODE = ("tree", "model", "tuning")  # that adapters depend on, beside the code of a method
 
 
 def tune(
     *,
     job: ModelJob,
     start: Path | None = None,
+    method: str | None = None,
     settings: LoraSettings = LoraSettings(),
     checkpoint_seconds: float = 60,
     out: Path,
@@ -34,25 +39,34 @@ def tune(
 
     Args:
         start: folder of the adapter that is trained further, if any.
+        method: how it is trained in another way: its entry in the config, as JSON.
         checkpoint_seconds: time between two checkpoints.
         out: folder to write.
     """
     with only_one(job.checkpoint):
         opened = open_model(job.model)
+        by = read_method(json.loads(method), "--method") if method else Ours()
+        paragraphs = read_paragraphs(by.reads) if by.reads else []
         used = {
             "tuning": job.tuning,
             "prompts": job.prompts,
             "start_sha256": adapter_hash(start),
+            **({"method": by.entry} if method else {}),
+            **({"text_sha256": file_hash(by.reads)} if by.reads else {}),
             **settings.model_dump(mode="json"),
         }
+        seed = derive(job.seed, "tune", opened.name, job.tuning)
+        prompts = encode_prompts(opened.chat, job.targets, job.prompts)
         tuned = loop.tune(
             opened.model,
-            encode_prompts(opened.chat, job.targets, job.prompts),
+            [by.listed(prompt, seed) for prompt in prompts],
             settings,
-            derive(job.seed, "tune", opened.name, job.tuning),
+            seed,
             start,
+            method=by,
+            texts=[text_ids(opened.chat.tokenizer, paragraph) for paragraph in paragraphs],
             checkpoint=job.checkpoint,
-            key=job.key(used, opened, CODE),
+            key=job.key(used, opened, (*CODE, *code_of(by))),
             every=checkpoint_seconds,
         )
         made = job.record({**used, "token_budget": tuned.token_budget}, opened)

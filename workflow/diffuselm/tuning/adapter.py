@@ -1,33 +1,27 @@
-"""The LoRA adapter that a tuning trains: how it is begun, and how it is saved."""
+"""The adapter that a tuning trains: how it is begun, and how it is saved."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import PeftModel
 from transformers import PreTrainedModel
 
 from diffuselm.config.tune import LoraSettings
-from diffuselm.errors import InputError
+from diffuselm.methods.training import Training
 from diffuselm.model.adapters import open_adapter
 
 
-def adapter_on(base: PreTrainedModel, settings: LoraSettings, start: Path | None) -> PeftModel:
-    """A new adapter on the base model, or the one in `start` to train further.
+def adapter_on(
+    base: PreTrainedModel, settings: LoraSettings, start: Path | None, method: Training
+) -> PeftModel:
+    """A new adapter of a method on the base model, or the one in `start` to train further.
 
     Raises InputError for a module that the model lacks, and for a `start` that is no adapter.
     """
-    _check_modules(base, settings.target_modules)
     if start is not None:
         return open_adapter(base, start, trainable=True)
-    lora = LoraConfig(
-        r=settings.rank,
-        lora_alpha=settings.alpha,
-        lora_dropout=settings.dropout,
-        target_modules=list(settings.target_modules),
-        task_type="CAUSAL_LM",
-    )
-    return get_peft_model(base, lora)
+    return method.adapter(base, settings)
 
 
 def save(tuned: PeftModel, record: Mapping[str, Any], folder: Path) -> None:
@@ -35,16 +29,8 @@ def save(tuned: PeftModel, record: Mapping[str, Any], folder: Path) -> None:
     config = tuned.peft_config["default"]
     config.base_model_name_or_path = record["hub"] or record["path"]
     config.revision = record["revision"]
-    config.target_modules = sorted(config.target_modules)  # a set, of another order at each run
+    for names in ("target_modules", "modules_to_save"):
+        if isinstance(found := getattr(config, names, None), set):
+            setattr(config, names, sorted(found))  # a set has another order at each run
     tuned.save_pretrained(folder, safe_serialization=True)
     (folder / "README.md").unlink(missing_ok=True)  # PEFT's template of a model card, not filled
-
-
-def _check_modules(model: PreTrainedModel, wanted: Sequence[str]) -> None:
-    """PEFT would skip a module that is missing silently."""
-    present = {name.rpartition(".")[2] for name, _ in model.named_modules()}
-    if absent := [module for module in wanted if module not in present]:
-        raise InputError(
-            f"tune.target_modules: {type(model).__name__} has no {', '.join(absent)}; expected "
-            f"modules among {', '.join(sorted(name for name in present if 'proj' in name))}"
-        )

@@ -3,17 +3,22 @@
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import torch
 from peft import PeftModel
 from transformers import PreTrainedModel
 
 from diffuselm.config.tune import LoraSettings
 from diffuselm.errors import NonFiniteLossError
+from diffuselm.files.seeds import derive
+from diffuselm.methods.ours import Ours
+from diffuselm.methods.training import Training
+from diffuselm.model.adapters import answering
 from diffuselm.model.encoding import EncodedPrompt
 from diffuselm.progress import progress
 from diffuselm.tree.layouts import Layout, choose_layout
@@ -85,11 +90,15 @@ def tune(
     seed: int,
     start: Path | None = None,
     *,
+    method: Training = Ours(),
+    texts: Sequence[Sequence[int]] = (),
     checkpoint: Path | None = None,
     key: str = "",
     every: float = 60,
 ) -> Tuned:
     """Train one adapter on the prompts' target sets: a new one, or further the one in `start`.
+
+    A `method` has its own adapter or loss; `texts` are the token ids of what it reads beside.
 
     Where the file `checkpoint` is of this training, that is of its `key`, training goes on from
     there, on a CPU to the same bits. The file is replaced before a step if `every` seconds have
@@ -98,7 +107,8 @@ def tune(
     layout = choose_layout(base, [(prompt.tokens, prompt.tree) for prompt in prompts])
     torch.manual_seed(seed)
     order = torch.Generator().manual_seed(seed)
-    model = adapter_on(base, settings, start).train()
+    model = adapter_on(base, settings, start, method).train()
+    reader = answering(model)
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(
         trained, lr=settings.learning_rate, eps=settings.eps, foreach=True
@@ -108,6 +118,7 @@ def tune(
     at = Progress.of(kept.load() or {"token_budget": fits})
     budget = TokenBudget(at.token_budget)
     trees = cache(lambda index, tokens: split(prompts[index], tokens, layout))
+    rows = [rows_of(prompt, layout) for prompt in prompts]
     optimum = math.fsum(optimal_loss(prompt.tree) for prompt in prompts)
 
     begun, steps = len(at.history), settings.passes * len(prompts)
@@ -117,16 +128,22 @@ def tune(
                 if at.history:
                     kept.save_if_due(at)
                 began, prompt = time.perf_counter(), prompts[index]
+                rng = np.random.default_rng(derive(seed, prompt.id, str(len(at.history))))
+                weights = method.node_weights(prompt.tree, rng, rows[index])
                 loss = budget.attempt(
-                    lambda tokens, i=index: gradient(model, prompts[i], trees(i, tokens), layout)
+                    lambda tokens, i=index, w=weights: gradient(
+                        reader, prompts[i], weighted(trees(i, tokens), prompts[i].tree, w), layout
+                    )
                 )
+                at.tokens += method.add_gradient(model, texts, rng)
                 norm = torch.nn.utils.clip_grad_norm_(trained, settings.max_grad_norm)
                 _check_finite(norm.item(), "gradient's norm", prompt)
                 optimizer.step()
                 at.note(prompt, loss, settings.learning_rate, time.perf_counter() - began)
                 at.token_budget = budget.tokens
-                read = trees(index, budget.tokens)
-                at.tokens += sum(layout.tokens_read(len(prompt.tokens), tree) for tree in read)
+                asked, read = len(prompt.tokens), trees(index, budget.tokens)
+                packed = sum(layout.tokens_read(asked, tree) for tree in read)
+                at.tokens += method.tokens_read(packed, asked, prompt.tree, weights, rows[index])
                 bar.update()
             bar.set_postfix_str(f"loss {at.pass_loss:.2f}, optimum {optimum:.2f}", refresh=False)
             if settings.stop_ratio is not None and at.pass_loss <= settings.stop_ratio * optimum:
@@ -150,6 +167,33 @@ def gradient(
         total += loss.item()
     _check_finite(total, "loss", prompt)
     return total
+
+
+def weighted(
+    parts: Sequence[PrefixTree], whole: PrefixTree, weights: np.ndarray
+) -> Sequence[PrefixTree]:
+    """The trees that a tree was split into, with other weights (n,) of its nodes in Eq. 5.
+
+    Eq. 5 is linear in them: each part takes of a node's weight its share of the node's mass.
+    """
+    if weights is whole.mass:
+        return parts
+    pairs = zip(whole.parent.tolist(), whole.token.tolist(), strict=True)
+    child = {pair: node for node, pair in enumerate(pairs)}
+    taken = []
+    for part in parts:
+        nodes = np.full(len(part) + 1, -1)  # those of the whole; the last is the root, parent -1
+        for node, (parent, token) in enumerate(zip(part.parent, part.token, strict=True)):
+            nodes[node] = child[nodes[parent], token]
+        taken.append(replace(part, mass=part.mass * (weights / whole.mass)[nodes[:-1]]))
+    return taken
+
+
+def rows_of(prompt: EncodedPrompt, layout: Layout) -> int:
+    """How many answers, each read as a row with its prompt, cost as many tokens as the tree."""
+    tree = prompt.tree
+    row = len(prompt.tokens) + np.average(tree.depth[tree.leaf], weights=tree.mass[tree.leaf])
+    return max(1, round(layout.tokens_read(len(prompt.tokens), tree) / row))
 
 
 def split(prompt: EncodedPrompt, token_budget: int, layout: Layout) -> list[PrefixTree]:
