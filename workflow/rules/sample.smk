@@ -34,7 +34,7 @@ rule sample:
         flags=of_run("asking"),
         threads=torch_threads,
         checkpoint="results/checkpoints/sample/{model}/{run}",
-        code=fingerprint("tree", "model", "sampling"),
+        code=fingerprint("tree", "model", "sampling", "tasks/readings"),
     shell:
         "diffuselm sample --model {input.model} --targets {input.targets} {params.flags} "
         "--checkpoint {params.checkpoint} --threads {params.threads} --samples {output.samples} "

@@ -2,13 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
 from diffuselm.errors import InputError
+from diffuselm.model.answers import first_value, is_valid
 from diffuselm.model.chat import ChatFormat
 from diffuselm.tasks.prompts import Prompt
+from diffuselm.tasks.readings import Reading
 from diffuselm.tasks.target_sets import read_prompts
 from diffuselm.tree.prefix_tree import PrefixTree, build
 
@@ -20,20 +23,35 @@ class EncodedPrompt:
     id: str
     tokens: Sequence[int]
     targets: Sequence[str]  # as in the targets' file
-    tree: PrefixTree  # a leaf for each opening of the first target, then of the second, ...
+    tree: PrefixTree  # a leaf for each way to write the first target, then the second, ...
     fields: int  # braced values of an answer
     openings: Sequence[str] = ("",)  # before a target, each with an even share of its weight
     around: tuple[str, str] = ("", "")  # what the chat template writes before and after an answer
+    target: np.ndarray | None = None  # (leaves,) each leaf's target; None: a leaf for each
+    reading: Reading | None = None  # of answers to a prompt from outside
 
     def per_target(self, log_probs: np.ndarray) -> list[tuple[str, float, float]]:
-        """Text, probability and weight of each target, whichever opening stands before it.
+        """Text, probability and weight of each target, in whichever way it is written.
 
-        `log_probs`, shape (targets x openings,), are those of the tree's leaves, in nats.
+        `log_probs`, shape (leaves,), are those of the tree's leaves, in nats.
         """
-        shape = len(self.targets), len(self.openings)
-        probabilities = np.exp(log_probs).reshape(shape).sum(axis=1)
-        weights = self.tree.mass[self.tree.leaf].reshape(shape).sum(axis=1)
+        target = np.arange(len(self.targets)) if self.target is None else self.target
+        probabilities = np.bincount(target, np.exp(log_probs), len(self.targets))
+        weights = np.bincount(target, self.tree.mass[self.tree.leaf], len(self.targets))
         return list(zip(self.targets, probabilities.tolist(), weights.tolist(), strict=True))
+
+    def read(self, text: str, *, ended: bool) -> tuple[str | None, bool]:
+        """The value of an answer, and whether it is valid.
+
+        Where answers are taken whole, any that says something and ended by itself is valid.
+        """
+        value, valid = first_value(text), is_valid(text, ended, self.fields, self.openings)
+        if self.reading is None:
+            return value, valid
+        if self.reading.whole:
+            value = self.reading.answer(value or text)
+            return value, ended and value is not None
+        return self.reading.answer(value), valid
 
 
 def encode_prompts(
@@ -53,20 +71,40 @@ def encode_prompts(
 
 
 def _encode(chat: ChatFormat, prompt: Prompt) -> EncodedPrompt:
-    texts, openings = prompt.targets.texts, prompt.openings
-    weights = np.repeat(np.array(prompt.targets.weights) / len(openings), len(openings))
+    texts = prompt.targets.texts
+    written = [_written(prompt, text) for text in texts]
+    ways = np.array([len(its) for its in written], dtype=np.int64)
+    weights = np.repeat(np.array(prompt.targets.weights) / ways, ways)
     try:
-        tree = build(_answers(chat, prompt), weights)
+        tree = build(_token_ids(chat, prompt, list(chain(*written))), weights)
     except InputError as error:
         raise InputError(f"{prompt.id}, as tokens of this model: {error}") from error
-    tokens, around = chat.prompt_ids(prompt.text), chat.around(prompt.text)
-    return EncodedPrompt(prompt.id, tokens, texts, tree, prompt.fields, openings, around)
+    return EncodedPrompt(
+        prompt.id,
+        chat.prompt_ids(prompt.text),
+        texts,
+        tree,
+        prompt.fields,
+        prompt.openings,
+        chat.around(prompt.text),
+        target=np.repeat(np.arange(len(texts)), ways),
+        reading=prompt.reading,
+    )
 
 
-def _answers(chat: ChatFormat, prompt: Prompt) -> list[list[int]]:
-    """Token ids of every target after every opening, with the end token where the prompt says."""
-    pairs = [(opening, text) for text in prompt.targets.texts for opening in prompt.openings]
+def _written(prompt: Prompt, text: str) -> list[str]:
+    """The ways to write a target: after each opening, or in each spelling; its weight is spread."""
+    if prompt.reading is not None:
+        return prompt.reading.written(text)
+    whole = text if prompt.fields > 1 else f"{{{text}}}"
+    return [f"{opening}{whole}" for opening in prompt.openings]
+
+
+def _token_ids(chat: ChatFormat, prompt: Prompt, answers: Sequence[str]) -> list[list[int]]:
+    """Token ids of the answers, with the end token where the prompt says."""
+    if not answers:  # a tokenizer takes one or more
+        return []
     if prompt.fields > 1:
-        return chat.opening_ids(prompt.text, [f"{opening}{text}" for opening, text in pairs])
+        return chat.opening_ids(prompt.text, answers)
     encode = chat.answer_ids if prompt.ends else chat.endless_ids
-    return encode(prompt.text, [f"{opening}{{{text}}}" for opening, text in pairs])
+    return encode(prompt.text, answers)

@@ -20,7 +20,7 @@ def may_not_fit(plan: Plan) -> dict[str, int]:
     may have tokens are looked at, the longest few of them.
     """
     found: dict[str, int] = {}
-    for task, prompts in plan.prompts.items():
+    for task, prompts in (*plan.prompts.items(), *plan.outside.items()):
         given = {t for p in prompts if p.targets and p.fields == 1 for t in p.targets.texts}
         longest = sorted(given, key=lambda text: (-len(text.encode()), text))[:CHECKED]
         most = plan.longest[task]

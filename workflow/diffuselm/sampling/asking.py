@@ -7,7 +7,6 @@ from typing import Any
 from diffuselm.config.sample import AnswerSettings
 from diffuselm.errors import InputError
 from diffuselm.files.seeds import derive
-from diffuselm.model.answers import first_value, is_valid
 from diffuselm.model.chat import ChatFormat
 from diffuselm.model.encoding import EncodedPrompt
 from diffuselm.model.opening import OpenModel
@@ -52,6 +51,11 @@ class Asking:
         return [prompt for prompt in self.prompts if self.settings.draws[task_of(prompt.id)]]
 
     @property
+    def scored(self) -> list[EncodedPrompt]:
+        """The prompts that have targets; to the others any answer will do."""
+        return [prompt for prompt in self.prompts if len(prompt.tree)]
+
+    @property
     def budgets(self) -> dict[str, int]:
         """Tokens in memory, as they were in the end."""
         return {
@@ -61,8 +65,8 @@ class Asking:
 
     @cached_property
     def layout(self) -> Layout:
-        """What the model takes of all prompts."""
-        return choose_layout(self.opened.model, [(p.tokens, p.tree) for p in self.prompts])
+        """What the model takes of all prompts that are scored."""
+        return choose_layout(self.opened.model, [(p.tokens, p.tree) for p in self.scored])
 
     @cached_property
     def sampler(self) -> Sampler:
@@ -132,8 +136,8 @@ def sample_rows(
     @cache  # few answers are distinct
     def read(tokens: tuple[int, ...], truncated: bool) -> dict[str, Any]:
         text = chat.decode(tokens)
-        valid = is_valid(text, not truncated, prompt.fields, prompt.openings)
-        return {"text": text, "value": first_value(text), "valid": valid, "truncated": truncated}
+        value, valid = prompt.read(text, ended=not truncated)
+        return {"text": text, "value": value, "valid": valid, "truncated": truncated}
 
     for number, answer in enumerate(answers):
         found = read(answer.tokens, answer.truncated)
@@ -147,7 +151,7 @@ def _check_settings(prompt: EncodedPrompt, settings: AnswerSettings) -> None:
         if task not in of_tasks:
             raise InputError(f"{key}: nothing for {task}; expected a number for each task")
     limit = settings.max_tokens[task]
-    longest = int(prompt.tree.depth.max()) + 1
+    longest = int(prompt.tree.depth.max(initial=-1)) + 1
     if prompt.fields == 1 and longest > limit:
         raise InputError(
             f"{prompt.id}: a target has {longest} tokens of this model; expected at most the "
