@@ -494,3 +494,66 @@ def test_tasks_of_ones_own_alone_show_nothing_of_the_paper_s(tmp_path):
     assert shown(both) == ({4, 5, 6, "of-tasks"}, {1, 2, 3, 6, "of-tasks"})
     assert (paper.of_the_paper, own.of_the_paper, both.of_the_paper) == (True, False, True)
     assert shown(plan(tasks=[BIOGRAPHIES])) == (PAPERS, {3, 4, 5, 6})
+
+
+@pytest.fixture
+def outside(tmp_path):
+    """Settings of two tasks from outside, one of them in braces, and a task of one's own."""
+    (tmp_path / "prompts.json").write_text('["Pick a fruit."]')
+    (tmp_path / "dice.yaml").write_text("prompts: {d6: {text: Roll., targets: [1, 2, 3]}}")
+    file = str(tmp_path / "prompts.json")
+    whole, braced = {"file": file}, {"file": file, "whole_answers": False}
+    return {"tasks": [str(tmp_path / "dice.yaml")], "outside": {"whole": whole, "braced": braced}}
+
+
+def test_tasks_from_outside_are_measured_on_what_is_tuned_on_whole_tasks_and_never_tuned_on(
+    outside,
+):
+    both = ["whole", "braced"]
+
+    def measured(made, tuning):
+        return [task for task in made.measured("some-model", tuning) if task in both]
+
+    paper = plan(tasks=SIX, outside=outside["outside"])
+    expected = {"base": both, "held": ["braced"], "all": both}
+    for tuning in paper.tunings("some-model"):
+        assert measured(paper, tuning) == expected.get(tuning, [])
+    assert not {*both} & {task for its in paper.tuned_on for task in paper.training_tasks(its)}
+    assert paper.tuned_on == plan(tasks=SIX).tuned_on
+    own = plan(**outside, baseline="form")
+    assert "all" not in own.tuned_on
+    assert [measured(own, t) for t in ("base", "form", "only-dice")] == [both] * 3
+
+
+def test_tasks_from_outside_have_answers_and_lengths_of_their_own(outside):
+    own = plan(**outside, baseline="form", sample={"draws_of": {"whole": 30}, "check_draws": 5})
+    drawn = own.measured("some-model", "base")
+    assert (drawn["whole"], drawn["braced"], drawn["dice"]) == (30, 1000, 5)
+    longer = plan(**outside, sample={"max_tokens": 9, "max_tokens_of": {"braced": 200}})
+    assert (longer.longest["whole"], longer.longest["braced"]) == (9, 200)
+
+
+def test_tasks_from_outside_have_table_11_and_no_part_in_any_other(outside):
+    own, without = plan(**outside), plan(tasks=outside["tasks"])
+    assert (own.has_table(11), without.has_table(11), plan().has_table(11)) == (True, False, False)
+    assert own.own_tasks == ["dice"]
+    assert shown(own) == shown(without)
+
+
+def test_what_is_put_after_the_prompts_of_a_file_makes_other_content(outside):
+    file = outside["outside"]["whole"]["file"]
+    asked = plan(outside={"whole": {"file": file, "after_prompt": "Just one."}})
+    assert asked.content["whole"] != plan(**outside).content["whole"]
+
+
+@pytest.mark.parametrize("name", ["dice", "names", "biographies", "ranges", "text", "Not-a-Slug"])
+def test_a_task_from_outside_has_a_name_of_its_own(outside, name):
+    outside["outside"] = {name: outside["outside"]["whole"]}
+    with pytest.raises(InputError, match=f"c.yaml: outside: '{name}'; expected a name of its own"):
+        plan(**outside)
+
+
+def test_a_file_from_outside_that_does_not_fit_ends_the_plan(outside, tmp_path):
+    (tmp_path / "prompts.json").write_text("{}")
+    with pytest.raises(InputError, match=r"prompts\.json: no prompts; expected"):
+        plan(**outside)

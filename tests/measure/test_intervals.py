@@ -15,6 +15,7 @@ from scipy import stats
 
 from diffuselm.measure.intervals import (
     coverage_interval,
+    distinct_interval,
     entropy_interval,
     interval_of_mean,
     mean_interval,
@@ -102,6 +103,34 @@ def test_entropy_interval_holds_expected_entropy(name, n):
     p = distribution(name)
     found = [entropy_interval(counts) for counts in samples(p, n)]
     assert 0.92 <= hit_rate(found, expected_entropy(p, n)) <= 0.98
+
+
+@pytest.mark.parametrize("n", [1000, 200])
+@pytest.mark.parametrize("name", KNOWN)
+def test_distinct_interval_holds_the_expectation_of_ten_draws(name, n):
+    p = distribution(name)
+    found = [distinct_interval(counts, 10) for counts in samples(p, n)]
+    assert hit_rate(found, expected_coverage(p, 10)) >= 0.92
+
+
+@pytest.mark.parametrize("support", [3, 30, 300])
+def test_distinct_interval_holds_on_even_outcomes(support):
+    p = np.full(support, 1 / support)
+    found = [distinct_interval(counts, 10) for counts in samples(p, 200)]
+    assert hit_rate(found, expected_coverage(p, 10)) >= 0.92
+
+
+def test_distinct_interval_keeps_room_for_a_rare_answer_that_was_not_drawn():
+    # Wilson's upper end for none of 200, of which each would be worth 10 / 200.
+    assert distinct_interval([200], 10) == (1.0, pytest.approx(1 + Z2 * 10 / 200))
+    assert distinct_interval([1] * 200, 10)[0] > 9.98
+
+
+def test_distinct_interval_is_narrower_with_more_draws():
+    few, many = (
+        distinct_interval([share * n // 100 for share in (60, 30, 6, 4)], 10) for n in (100, 10000)
+    )
+    assert few[0] < many[0] < many[1] < few[1]
 
 
 @pytest.mark.parametrize("ratio", [0.5, 0.7])

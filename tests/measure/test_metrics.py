@@ -1,5 +1,6 @@
 """Each metric equals its definition in plain Python, and `measure` makes rows of them."""
 
+import itertools
 import math
 import statistics
 
@@ -16,7 +17,7 @@ from diffuselm.errors import InputError
 from diffuselm.files.schemas import EXACT, METRICS, NATURAL, SAMPLES
 from diffuselm.files.tables import read_table, write_rows, write_table
 from diffuselm.measure import metrics
-from diffuselm.measure.intervals import coverage_interval, entropy_interval
+from diffuselm.measure.intervals import coverage_interval, distinct_interval, entropy_interval
 from diffuselm.measure.natural import gather_metrics
 from diffuselm.measure.prompt_metrics import measure
 from diffuselm.tasks.target_sets import write_targets
@@ -74,6 +75,19 @@ def test_exact_metrics_are_their_definitions(pair):
     assert metrics.tv(w, p) == pytest.approx(apart / 2, **close)
     assert metrics.target_mass(w, p) == pytest.approx(mass, **close)
     assert metrics.entropy_exact(w, p) == pytest.approx(entropy, **close)
+
+
+@given(target_and_model(), st.integers(1, 40))
+def test_expected_recall_is_the_mean_over_targets_of_being_drawn_at_all(pair, draws):
+    _, p = pair
+    expected = sum(1 - (1 - b) ** draws for b in p) / len(p)
+    assert metrics.expected_recall(p, draws) == pytest.approx(expected, rel=1e-9)
+    assert metrics.recall_10(*pair) == metrics.expected_recall(p, 10)
+    assert metrics.recall_1000(*pair) == metrics.expected_recall(p, 1000)
+
+
+def test_a_sure_target_is_found_and_one_without_probability_is_not():
+    assert metrics.recall_1000([0.5, 0.5], [1.0 + 1e-7, 0.0]) == 0.5
 
 
 @given(target_and_model())
@@ -245,6 +259,27 @@ def test_prompts_without_targets_have_no_target_metrics():
     sampled = {"coverage", "entropy", "top_share", "entropy_model", "coverage_valid", "valid_rate"}
     assert set(table["metric"]) == {*sampled, "natural_ratio"}
     assert set(table.loc[table["task"] == "numbers", "metric"]) == sampled
+
+
+def test_distinct_of_10_is_the_mean_over_all_choices_of_10(monkeypatch):
+    monkeypatch.setattr(metrics, "FEW", 3)
+    drawn = "aaabbcd"
+    answers = metrics.Answers([*drawn], [*drawn], [True] * 7, np.zeros(7), None, {})
+    choices = [len(set(chosen)) for chosen in itertools.combinations(drawn, 3)]
+    found = metrics.distinct_10(answers)
+    assert found.value == pytest.approx(np.mean(choices), **close)
+    assert (found.ci_low, found.ci_high) == pytest.approx(distinct_interval([3, 2, 1, 1], 3))
+
+
+def test_ten_answers_and_fewer_have_no_choices_of_10():
+    assert "distinct_10" not in set(measured()["metric"])
+
+
+def test_recall_is_the_share_of_the_targets_that_are_covered():
+    table = measured(targets={"numbers/a": {"1", "9", "two", "8"}})
+    covered, found = (row(table, name, "numbers/a") for name in ("targets_covered", "recall"))
+    for column in ("value", "ci_low", "ci_high"):
+        assert found[column] == covered[column] / 4
 
 
 def test_targets_are_covered_by_any_value_on_them_valid_or_not():

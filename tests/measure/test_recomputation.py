@@ -322,11 +322,19 @@ OF_OUTCOMES = {
 }
 
 
+def distinct_10(answers):
+    """An outcome is among 10 of N answers unless all 10 are of the others."""
+    n = len(answers)
+    counts = Counter(answer.outcome for answer in answers).values()
+    return sum(1 - math.comb(n - k, 10) / math.comb(n, 10) for k in counts), n, None
+
+
 def valid_values(answers):
     return {answer.value for answer in answers if answer.valid}
 
 
 OF_ANSWERS = {
+    "distinct_10": distinct_10,
     "entropy_model": lambda answers: mean([-answer.log_prob for answer in answers]),
     "coverage_valid": lambda answers: (len(valid_values(answers)), len(answers), None),
     "valid_rate": lambda answers: rate(sum(answer.valid for answer in answers), len(answers)),
@@ -339,6 +347,10 @@ def target_rate(answers, texts):
 
 def targets_covered(answers, texts):
     return len({answer.value for answer in answers} & set(texts)), len(answers), None
+
+
+def recall(answers, texts):
+    return targets_covered(answers, texts)[0] / len(texts), len(answers), None
 
 
 def natural_ratio(answers, births):
@@ -369,6 +381,8 @@ OF_TARGETS = {
     "tv": tv,
     "target_mass": lambda w, p: sum(p),
     "entropy_exact": entropy_exact,
+    "recall_10": lambda w, p: sum(1 - (1 - b) ** 10 for b in p) / len(p),
+    "recall_1000": lambda w, p: sum(1 - (1 - b) ** 1000 for b in p) / len(p),
 }
 
 
@@ -453,6 +467,7 @@ def of_answers(drawn, texts, births):
         if prompt != "biographies/sketch":
             found[prompt]["target_rate"] = target_rate(answers, texts[prompt])
             found[prompt]["targets_covered"] = targets_covered(answers, texts[prompt])
+            found[prompt]["recall"] = recall(answers, texts[prompt])
         if prompt.startswith("names/") and (ratio := natural_ratio(answers, births)):
             found[prompt]["natural_ratio"] = ratio
     return found

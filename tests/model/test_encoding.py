@@ -8,9 +8,11 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
+from diffuselm.config.outside import OutsideSettings
 from diffuselm.model.answers import first_value, is_valid
 from diffuselm.model.chat import ChatFormat
 from diffuselm.model.encoding import encode_prompts
+from diffuselm.tasks.outside import write_outside
 from diffuselm.tasks.target_sets import write_targets
 from diffuselm.tree.layouts import Packed
 from diffuselm.tree.objective import distribution_matching_loss, target_log_probs
@@ -123,6 +125,65 @@ def test_no_end_token_is_appended_where_the_file_says_so(chat, encoded):
     assert [ids[:-1] for ids in answers(closed)] == answers(open_)
     assert not any(set(ids) & set(chat.end_tokens) for ids in answers(open_))
     assert all(chat.decode(ids).endswith("}") for ids in answers(open_))
+
+
+@pytest.fixture
+def outside(chat, tmp_path):
+    """Encode the one prompt of a file that somebody published."""
+
+    def encode(content, **settings):
+        (tmp_path / "file.json").write_text(json.dumps(content), "utf-8")
+        settings = OutsideSettings(file=tmp_path / "file.json", **settings)
+        write_outside(task="mine", settings=settings, out=tmp_path / "targets.parquet")
+        [prompt] = encode_prompts(chat, [tmp_path / "targets.parquet"])
+        return prompt
+
+    return encode
+
+
+PLANETS = {"Name a planet.": [["Earth", "the Earth"], "Mars", ["Zoë"]]}
+
+
+def test_an_answer_taken_whole_is_each_of_its_spellings_as_it_is_and_in_braces(chat, outside):
+    prompt = outside(PLANETS)
+    assert [chat.decode(ids).strip() for ids in answers(prompt)] == [
+        *("Earth", "the Earth", "{Earth}", "{the Earth}", "Mars", "{Mars}", "Zoë", "{Zoë}"),
+    ]
+    assert all(ids[-1] in chat.end_tokens for ids in answers(prompt))
+    found = prompt.per_target(np.log(np.arange(1, 9) / 100))
+    assert [text for text, _, _ in found] == ["Earth", "Mars", "Zoë"]
+    np.testing.assert_allclose([p for _, p, _ in found], [0.10, 0.11, 0.15], rtol=1e-12)
+    np.testing.assert_allclose([w for _, _, w in found], [1 / 3] * 3, rtol=1e-12)
+
+
+def test_where_braces_are_asked_for_only_spellings_in_braces_count(chat, outside):
+    prompt = outside(PLANETS, whole_answers=False)
+    assert [chat.decode(ids).strip() for ids in answers(prompt)] == [
+        *("{Earth}", "{the Earth}", "{Mars}", "{Zoë}"),
+    ]
+
+
+def test_a_prompt_without_listed_answers_has_no_tree(outside):
+    prompt = outside(["Name a planet."])
+    assert len(prompt.tree) == 0
+    assert prompt.per_target(np.zeros(0)) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "whole", "braced"),
+    [
+        ("{the earth}", ("Earth", True), ("Earth", True)),
+        ("The Earth.", ("Earth", True), (None, False)),
+        ("I say: {Mars}", ("Mars", True), ("Mars", False)),
+        ("Vulcan!", ("vulcan", True), (None, False)),
+        ("...", (None, False), (None, False)),
+    ],
+)
+def test_answers_from_outside_are_read_whole_or_in_braces(outside, text, whole, braced):
+    taken_whole, in_braces = outside(PLANETS), outside(PLANETS, whole_answers=False)
+    assert taken_whole.read(text, ended=True) == whole
+    assert taken_whole.read(text, ended=False) == (whole[0], False)
+    assert in_braces.read(text, ended=True) == braced
 
 
 def test_a_biography_is_read_whole_and_without_an_end(chat, encoded):

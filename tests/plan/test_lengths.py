@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from diffuselm.config.config import read_config
+from diffuselm.config.outside import OutsideSettings
 from diffuselm.errors import InputError
 from diffuselm.plan.lengths import check_lengths, may_not_fit
 from diffuselm.plan.plan import make_plan
@@ -57,3 +58,14 @@ def test_a_model_that_is_to_be_fetched_is_counted_from_then_on(plan):
     Path(COMMITTED).write_text(json.dumps({"path": str(LLAMA)}), "utf-8")
     with pytest.raises(InputError, match=r"models\.m: "):
         check_lengths(remote, "c.yaml")
+
+
+def test_an_alias_of_an_answer_from_outside_has_to_fit_too(plan):
+    Path("asked.json").write_text(json.dumps({"Say it.": [["so", LONG]]}), "utf-8")
+    with_words = plan(max_tokens=120).config
+    update = {"outside": {"asked": OutsideSettings(file=Path("asked.json"))}}
+    asked = with_words.model_copy(update=update)
+    assert may_not_fit(make_plan(asked, "c.yaml")) == {}
+    short = asked.sample.model_copy(update={"max_tokens_of": {"asked": 16}})
+    asked = asked.model_copy(update={"sample": short})
+    assert may_not_fit(make_plan(asked, "c.yaml")) == {LONG: 16}

@@ -32,6 +32,7 @@ COMMANDS = {
     "names": "tasks.natural_names:write_natural",
     "ranges": "tasks.number_ranges:write_ranges",
     "targets": "tasks.target_sets:write_targets",
+    "outside": "tasks.outside:write_outside",
     "download": "model.source.hub:download",
     "convert": "model.source.conversion:convert",
     "record": "stages.record:record",

@@ -23,7 +23,7 @@ from diffuselm.plan import jobs
 from diffuselm.plan.lengths import check_lengths, may_not_fit
 from diffuselm.plan.lost_files import restore_lost_targets
 from diffuselm.plan.options import options
-from diffuselm.plan.plan import OF_TASKS, make_plan
+from diffuselm.plan.plan import FROM_OUTSIDE, OF_TASKS, make_plan
 from diffuselm.plan.results_lock import hold
 from diffuselm.plan.running_jobs import RunningJobs, tell
 from diffuselm.tasks.task_files import task_inputs
@@ -104,10 +104,15 @@ os.environ.update(
 ENVIRONMENT = "../../envs/diffuselm.yaml"
 
 
+def one_of(names):
+    """What a wildcard may be."""
+    return "|".join(sorted(map(re.escape, names)))
+
+
 wildcard_constraints:
-    model="|".join(map(re.escape, CONFIG.models)),
-    run="|".join({re.escape(run) for model in CONFIG.models for run in PLAN.runs(model)}),
-    task="|".join(map(re.escape, PLAN.task_files)),
+    model=one_of(CONFIG.models),
+    run=one_of({run for model in CONFIG.models for run in PLAN.runs(model)}),
+    task=one_of(PLAN.task_files),
     family="gemma|llama|mistral",
 
 
@@ -235,6 +240,10 @@ def task_files(wildcards):
 
 def task(wildcards):
     return str(PLAN.task_files[wildcards.task])
+
+
+def outside_flags(wildcards):
+    return options(CONFIG.outside[wildcards.task])
 
 
 def content_of_task(wildcards):

@@ -37,6 +37,7 @@ TABLES = {
     (1, 2, 3): WRITTEN | {"published": PUBLISHED, "targets": "results/targets/biographies.parquet"},
     (4, 5, 6): MEASURED | {"published": PUBLISHED, "names": rules.names.output.run},
     (7, 8): MEASURED | WRITTEN | {"published": PUBLISHED},
+    (FROM_OUTSIDE,): MEASURED | {"targets": jobs.target_files(CONFIG.outside)},
     (OF_TASKS,): FIGURES[OF_TASKS],
 }
 SHOWN_FIGURES = [n for n in FIGURES if PLAN.has_figure(n)]
@@ -57,6 +58,7 @@ SECTIONS = {
     **dict.fromkeys(["figure-4", "figure-5"], "4 Biographies (section 6)"),
     **{f"table-{n}": "4 Biographies (section 6)" for n in (1, 2, 3, 7, 8)},
     "figure-6": "5 General capabilities (appendix B.5)",
+    f"table-{FROM_OUTSIDE}": "6 Checks from outside",
     **dict.fromkeys([f"figure-{OF_TASKS}", f"table-{OF_TASKS}"], "Your own tasks"),
 }
 

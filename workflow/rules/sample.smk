@@ -34,7 +34,7 @@ rule sample:
         flags=of_run("asking"),
         threads=torch_threads,
         checkpoint="results/checkpoints/sample/{model}/{run}",
-        code=fingerprint("tree", "model", "sampling"),
+        code=fingerprint("tree", "model", "sampling", "tasks/readings"),
         method=of_run("asking_code"),
     shell:
         "diffuselm sample --model {input.model} --targets {input.targets} {params.flags} "

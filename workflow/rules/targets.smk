@@ -39,6 +39,8 @@ rule write_targets:
         prompts="results/targets/{task}.json",
     log:
         "results/logs/targets/{task}.log",
+    wildcard_constraints:
+        task=one_of(set(PLAN.task_files) - set(CONFIG.outside)),
     conda:
         ENVIRONMENT
     params:
@@ -56,3 +58,29 @@ rule write_targets:
     shell:
         "diffuselm targets --task {params.task:q} --natural {input.natural} --seed {params.seed} "
         "--out {output.targets} > {log} 2>&1"
+
+
+if CONFIG.outside:
+
+    localrules:
+        write_outside,
+
+    rule write_outside:
+        input:
+            file=task,
+        output:
+            targets="results/targets/{task}.parquet",
+            prompts="results/targets/{task}.json",
+        log:
+            "results/logs/targets/{task}.log",
+        wildcard_constraints:
+            task=one_of(CONFIG.outside),
+        conda:
+            ENVIRONMENT
+        params:
+            flags=outside_flags,
+            content=content_of_task,
+            code=fingerprint("tasks/target_sets"),
+        shell:
+            "diffuselm outside --task {wildcards.task} {params.flags} --out {output.targets} "
+            "> {log} 2>&1"

@@ -13,6 +13,7 @@ from diffuselm.config.base import WHOLE, Name, Positive, Seed, Settings, checked
 from diffuselm.config.models import ModelSettings
 from diffuselm.config.mt_bench import MtBenchSettings
 from diffuselm.config.names import NamesSettings
+from diffuselm.config.outside import OutsideSettings
 from diffuselm.config.paper import PAPER_TASKS
 from diffuselm.config.ranges import RangesSettings
 from diffuselm.config.sample import SampleSettings
@@ -68,6 +69,8 @@ class Config(Settings):
     """At which the baseline is sampled, to see where it gets as diffuse as a tuned one.
 
     As often as elsewhere: both spreads are of as many answers."""
+    outside: dict[Name, OutsideSettings] = {}
+    """Files that others published, by the names of the tasks that they become; measured alone."""
     mt_bench: MtBenchSettings | None = None
     """MT-Bench, or null to leave it out; figure 6 then says so."""
     names: NamesSettings = NamesSettings()

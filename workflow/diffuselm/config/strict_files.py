@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -118,12 +119,23 @@ def check_keys(path: Path) -> None:
 
 def read_json(path: Path) -> object:
     """Read a JSON file; raises InputError, one line, also for NaN, which Python would read."""
-    text = read_text(path, "a JSON file")
+    return _parsed(read_text(path, "a JSON file"), f"{path}", "a JSON file")
+
+
+def read_json_lines(path: Path) -> Iterator[tuple[int, object]]:
+    """The lines of a file, each with its number, blank ones left out; raises as `read_json`."""
+    lines = read_text(path, "JSON, a value a line").split("\n")
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            yield number, _parsed(line, f"{path}: line {number}", "a JSON value a line")
+
+
+def _parsed(text: str, where: str, expected: str) -> object:
     try:
         found = json.loads(text, object_pairs_hook=_distinct, parse_constant=_no_number)
         json.dumps(found, ensure_ascii=False).encode()  # half a pair of \u escapes is no text
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not JSON: {error}; expected a JSON file") from error
+        raise InputError(f"{where}: not JSON: {error}; expected {expected}") from error
     return found
 
 

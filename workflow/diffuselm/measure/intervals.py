@@ -90,6 +90,33 @@ def entropy_interval(counts: ArrayLike) -> Interval:
     return float(max(entropy + offsets[0], 0.0)), float(min(entropy + offsets[1], math.log(draws)))
 
 
+def distinct_interval(counts: ArrayLike, few: int) -> Interval:
+    """95% interval for the expected number of distinct outcomes among `few` draws.
+
+    `counts` (shape: distinct outcomes) are how often each was drawn among N > `few`. The variance
+    of the value, the mean over all choices of `few` of the N, is the jackknife's, which errs to the
+    wide side (Efron and Stein 1981).
+    """
+    k, times = np.unique(np.asarray(counts, dtype=np.int64), return_counts=True)
+    draws = int((k * times).sum())
+    value = float((times * chance_among(k, draws, few)).sum())
+    # Without one draw of an outcome: all others as they are, and this one drawn once less.
+    kept = chance_among(k, draws - 1, few)
+    without = (times * kept).sum() - kept + chance_among(k - 1, draws - 1, few)
+    share = times * k / draws
+    influence = (draws - 1) * ((share * without).sum() - without)
+    variance = (share * influence**2).sum()
+    slope = _distinct_slope(k / draws, share, influence, few)
+    low, high = score_offsets(variance / draws, slope / draws)
+    return max(value + low, 1.0), min(value + high, float(few))
+
+
+def chance_among(counts: np.ndarray, draws: int, few: int) -> np.ndarray:
+    """Chance that `few` of N `draws` hold an outcome, by how often it is among them (counts)."""
+    left = draws - np.arange(few)
+    return 1 - np.prod(np.maximum(left - counts[:, None], 0) / left, axis=1)
+
+
 def mean_interval(values: ArrayLike) -> Interval:
     """95% t interval for the mean of independent `values`; unbounded for a single value."""
     x = np.asarray(values, dtype=np.float64)
@@ -145,6 +172,22 @@ def _entropy_slope(k: np.ndarray, influence: np.ndarray, jackknife: float) -> fl
         return (math.log(draws) + 1) / draws
     third = -(k * influence**3).sum()
     return (max(third / jackknife, 0.0) if jackknife > 0 else 0.0) / draws - 2 / draws
+
+
+def _distinct_slope(p: np.ndarray, share: np.ndarray, influence: np.ndarray, few: int) -> float:
+    """How fast the variance of one draw's influence changes with the expectation of `few` draws.
+
+    Along p tilted by the influence: its third over its second moment (as in `_entropy_slope`), and
+    twice the mean of p f'', f = 1 - (1 - p)^few, weighted by the influence. `share` is that of all
+    outcomes of one p.
+    """
+    if p.size == 1 and p[0] == 1:  # a rare other answer would add few / N, a Poisson count
+        return float(few)
+    even = (share * influence**2).sum() < 1e-12  # but for rounding
+    weight = share if even else share * influence**2
+    bend = few * (few - 1) * (weight * p * (1 - p) ** (few - 2)).sum() / weight.sum()
+    skew = 0.0 if even else (weight * influence).sum() / weight.sum()
+    return max(float(skew), 0.0) - 2 * float(bend)
 
 
 def _assemblage_variance(k: np.ndarray, draws: int) -> float:

@@ -21,11 +21,15 @@ from scipy.special import entr, rel_entr
 from diffuselm.files.schemas import METRICS
 from diffuselm.measure.intervals import (
     Interval,
+    chance_among,
     coverage_interval,
+    distinct_interval,
     entropy_interval,
     mean_interval,
     rate_interval,
 )
+
+FEW, MANY = 10, 1000  # answers, of which metrics have the number in their names
 
 
 class Estimate(NamedTuple):
@@ -95,6 +99,7 @@ OF_OUTCOMES = by_name(coverage, entropy, top_share)
 class Answers:
     """N answers to a prompt, and what their values are compared with."""
 
+    outcomes: list[str]
     values: list[str | None]
     valid: list[bool]
     logprobs: np.ndarray
@@ -110,6 +115,18 @@ def entropy_model(answers: Answers) -> Estimate:
     low, high = mean_interval(-answers.logprobs)
     value = max(-math.fsum(answers.logprobs) / len(answers), 0.0)
     return estimate(value, (max(low, 0.0), max(high, 0.0)), len(answers))
+
+
+def distinct_10(answers: Answers) -> Estimate | None:
+    """Distinct outcomes among 10 of the N answers, the mean over all choices of 10.
+
+    So the expectation of 10 answers, without bias. None where there are no more than 10.
+    """
+    counts = np.array(sorted(Counter(answers.outcomes).values()))
+    if len(answers) <= FEW:
+        return None
+    value = math.fsum(chance_among(counts, len(answers), FEW))
+    return estimate(value, distinct_interval(counts, FEW), len(answers))
 
 
 def coverage_valid(answers: Answers) -> Estimate:
@@ -138,6 +155,14 @@ def targets_covered(answers: Answers) -> Estimate | None:
     return found._replace(ci_high=min(found.ci_high, float(len(answers.targets))))
 
 
+def recall(answers: Answers) -> Estimate | None:
+    """Share of the targets that are among the values."""
+    if (found := targets_covered(answers)) is None:
+        return None
+    *ends, n = found
+    return Estimate(*(end / len(answers.targets) for end in ends), n)
+
+
 def natural_ratio(answers: Answers) -> Estimate | None:
     """How much commoner the commonest value is than it naturally is, where known (Section 4.1)."""
     counts = Counter(value for value in answers.values if value is not None)
@@ -149,7 +174,14 @@ def natural_ratio(answers: Answers) -> Estimate | None:
 
 
 OF_ANSWERS = by_name(
-    entropy_model, coverage_valid, valid_rate, target_rate, targets_covered, natural_ratio
+    distinct_10,
+    entropy_model,
+    coverage_valid,
+    valid_rate,
+    target_rate,
+    targets_covered,
+    recall,
+    natural_ratio,
 )
 
 
@@ -189,7 +221,24 @@ def entropy_exact(weight: ArrayLike, probability: ArrayLike) -> float:
     return math.fsum(entr(np.divide(probability, mass))) + 0.0 if mass > 0 else math.nan
 
 
-OF_TARGETS = by_name(kl, tv, target_mass, entropy_exact)
+def expected_recall(probability: ArrayLike, draws: int) -> float:
+    """Share of the targets that are expected among so many answers."""
+    p = np.minimum(np.asarray(probability, dtype=np.float64), 1.0)  # rounding may leave it above
+    with np.errstate(divide="ignore"):
+        return math.fsum(-np.expm1(draws * np.log1p(-p))) / len(p)
+
+
+def recall_10(weight: ArrayLike, probability: ArrayLike) -> float:
+    """Share of the targets that are expected among 10 answers."""
+    return expected_recall(probability, FEW)
+
+
+def recall_1000(weight: ArrayLike, probability: ArrayLike) -> float:
+    """Share of the targets that are expected among 1,000 answers."""
+    return expected_recall(probability, MANY)
+
+
+OF_TARGETS = by_name(kl, tv, target_mass, entropy_exact, recall_10, recall_1000)
 
 
 # Of prose, given as the words of each text.
@@ -222,7 +271,7 @@ def unigram_diversity(texts: Sequence[Sequence[str]]) -> Estimate:
     return estimate(value, (max(value - half, 0.0), min(value + half, 1.0)), n)
 
 
-UP_TO_ONE = ("tv", "target_mass", "unigram_diversity")
+UP_TO_ONE = ("tv", "target_mass", "unigram_diversity", "recall", "recall_10", "recall_1000")
 
 
 def up_to_one(metric: str) -> bool:

@@ -69,8 +69,8 @@ def _of_samples(
     if (wrong := logprobs[~(np.isfinite(logprobs) & (logprobs <= 1e-3))]).size:
         raise InputError(f"{where}: logprob holds {wrong[0]}; expected finite numbers <= 0")
     values = [None if pd.isna(value) else value for value in rows["value"]]
-    answers = Answers(values, rows["valid"].tolist(), logprobs, targets, natural)
     drawn = outcomes(values, rows["text"].tolist())
+    answers = Answers(drawn, values, rows["valid"].tolist(), logprobs, targets, natural)
     found = {name: metric(drawn) for name, metric in OF_OUTCOMES.items()}
     of_answers = {name: metric(answers) for name, metric in OF_ANSWERS.items()}
     return found | {name: one for name, one in of_answers.items() if one is not None}

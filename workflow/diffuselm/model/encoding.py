@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from diffuselm.errors import InputError
+from diffuselm.model.answers import first_value, is_valid
 from diffuselm.model.chat import ChatFormat
 from diffuselm.tasks.prompts import Prompt
 from diffuselm.tasks.target_sets import read_prompts
@@ -21,8 +23,9 @@ class EncodedPrompt:
 
     prompt: Prompt
     tokens: Sequence[int]
-    tree: PrefixTree  # a leaf for each opening of the first target, then of the second, ...
+    tree: PrefixTree  # a leaf for each way to write the first target, then the second, ...
     around: tuple[str, str] = ("", "")  # what the chat template writes before and after an answer
+    target: np.ndarray | None = None  # (leaves,) each leaf's target; None: a leaf for each
 
     @property
     def id(self) -> str:
@@ -35,24 +38,43 @@ class EncodedPrompt:
         return self.prompt.targets.texts
 
     def with_targets(self, kept: Sequence[int]) -> "EncodedPrompt":
-        """The prompt with some of its targets, their weights summing to 1."""
-        openings = len(self.prompt.openings)
-        leaves = [target * openings + opening for target in kept for opening in range(openings)]
+        """The prompt with some of its targets, in order, their weights summing to 1."""
+        leaves = np.flatnonzero(np.isin(self._target, kept))
         weights = self.tree.mass[self.tree.leaf[leaves]]
         tree = build([self.tree.sequence(leaf) for leaf in leaves], weights / weights.sum())
         texts, shares = self.targets, self.prompt.targets.weights
         targets = TargetSet.of([texts[t] for t in kept], [shares[t] for t in kept])
-        return replace(self, prompt=self.prompt.model_copy(update={"targets": targets}), tree=tree)
+        target = np.searchsorted(kept, self._target[leaves])
+        prompt = self.prompt.model_copy(update={"targets": targets})
+        return replace(self, prompt=prompt, tree=tree, target=target)
+
+    @property
+    def _target(self) -> np.ndarray:
+        return np.arange(len(self.targets)) if self.target is None else self.target
 
     def per_target(self, log_probs: np.ndarray) -> list[tuple[str, float, float]]:
-        """Text, probability and weight of each target, whichever opening stands before it.
+        """Text, probability and weight of each target, in whichever way it is written.
 
-        `log_probs`, shape (targets x openings,), are those of the tree's leaves, in nats.
+        `log_probs`, shape (leaves,), are those of the tree's leaves, in nats.
         """
-        shape = len(self.targets), len(self.prompt.openings)
-        probabilities = np.exp(log_probs).reshape(shape).sum(axis=1)
-        weights = self.tree.mass[self.tree.leaf].reshape(shape).sum(axis=1)
+        there = len(self.targets)
+        probabilities = np.bincount(self._target, np.exp(log_probs), there)
+        weights = np.bincount(self._target, self.tree.mass[self.tree.leaf], there)
         return list(zip(self.targets, probabilities.tolist(), weights.tolist(), strict=True))
+
+    def read(self, text: str, *, ended: bool) -> tuple[str | None, bool]:
+        """The value of an answer, and whether it is valid.
+
+        Where answers are taken whole, any that says something and ended by itself is valid.
+        """
+        asked, reading = self.prompt, self.prompt.reading
+        value, valid = first_value(text), is_valid(text, ended, asked.fields, asked.openings)
+        if reading is None:
+            return value, valid
+        if reading.whole:
+            value = reading.answer(value or text)
+            return value, ended and value is not None
+        return reading.answer(value), valid
 
 
 def text_ids(tokenizer: PreTrainedTokenizerBase, paragraph: str) -> list[int]:
@@ -82,20 +104,30 @@ def encode_prompts(
 
 def encode_prompt(chat: ChatFormat, prompt: Prompt) -> EncodedPrompt:
     """Encode a prompt with its target set; raises InputError as `encode_prompts` does."""
-    openings = prompt.openings
-    weights = np.repeat(np.array(prompt.targets.weights) / len(openings), len(openings))
+    written = [_written(prompt, text) for text in prompt.targets.texts]
+    ways = np.array([len(its) for its in written], dtype=np.int64)
+    weights = np.repeat(np.array(prompt.targets.weights) / ways, ways)
     try:
-        tree = build(_answers(chat, prompt), weights)
+        tree = build(_token_ids(chat, prompt, list(chain(*written))), weights)
     except InputError as error:
         raise InputError(f"{prompt.id}, as tokens of this model: {error}") from error
     tokens, around = chat.prompt_ids(prompt.text), chat.around(prompt.text)
-    return EncodedPrompt(prompt, tokens, tree, around)
+    return EncodedPrompt(prompt, tokens, tree, around, np.repeat(np.arange(len(ways)), ways))
 
 
-def _answers(chat: ChatFormat, prompt: Prompt) -> list[list[int]]:
-    """Token ids of every target after every opening, with the end token where the prompt says."""
-    pairs = [(opening, text) for text in prompt.targets.texts for opening in prompt.openings]
+def _written(prompt: Prompt, text: str) -> list[str]:
+    """The ways to write a target: after each opening, or in each spelling; its weight is spread."""
+    if prompt.reading is not None:
+        return prompt.reading.written(text)
+    whole = text if prompt.fields > 1 else f"{{{text}}}"
+    return [f"{opening}{whole}" for opening in prompt.openings]
+
+
+def _token_ids(chat: ChatFormat, prompt: Prompt, answers: Sequence[str]) -> list[list[int]]:
+    """Token ids of the answers, with the end token where the prompt says."""
+    if not answers:  # a tokenizer takes one or more
+        return []
     if prompt.fields > 1:
-        return chat.opening_ids(prompt.text, [f"{opening}{text}" for opening, text in pairs])
+        return chat.opening_ids(prompt.text, answers)
     encode = chat.answer_ids if prompt.ends else chat.endless_ids
-    return encode(prompt.text, [f"{opening}{{{text}}}" for opening, text in pairs])
+    return encode(prompt.text, answers)

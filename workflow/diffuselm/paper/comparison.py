@@ -152,10 +152,12 @@ def answers_per_prompt(metrics: pd.DataFrame) -> int | None:
     Of the prompts and tunings whose coverage is compared: of others, few answers check a rate.
     """
     taught = metrics.loc[metrics["tuning"] == "form", "model"]
+    tuned = metrics["tuning"].str.removeprefix("only-")  # nobody is tuned on tasks from outside
     numbers = metrics.loc[
         (metrics["metric"] == "coverage")
         & (metrics["field"] == "value")
         & metrics["prompt"].notna()
+        & metrics["task"].isin({*PAPER_TASKS, *tuned})
         & ~metrics["task"].isin(("ranges", "knowledge", "biographies"))
         & ~(metrics["tuning"].eq("base") & metrics["model"].isin(taught)),
         "n",

@@ -71,6 +71,21 @@ def number_text(row: pd.Series) -> str:
     return "\n".join(lines)
 
 
+def value_text(row: pd.Series, digits: int) -> str:
+    """The value of a row, and below it its interval where it has one."""
+    ends = row["ci_low"], row["ci_high"]
+    if ends[0] < ends[1]:
+        return "{}\n[{}, {}]".format(*(decimal(each, digits) for each in (row["value"], *ends)))
+    return decimal(row["value"], digits)
+
+
+def decimal(value: float, digits: int) -> str:
+    """A number with so many decimals, also where it is infinite or none."""
+    if math.isnan(value):
+        return DASH
+    return "∞" if math.isinf(value) else f"{value:.{digits}f}"
+
+
 def markdown(table: Table) -> str:
     """The table in GitHub's Markdown, its notes as a list below."""
     levels = [[head] if isinstance(head, str) else head for head in table.cells.columns]

@@ -1,6 +1,7 @@
 """Targets longer than an answer may be: refused while that costs nothing, not after a training."""
 
 from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 
 from diffuselm.config.models import ModelSettings
@@ -8,6 +9,7 @@ from diffuselm.errors import InputError
 from diffuselm.files.json_files import read_json
 from diffuselm.files.provenance import file_hash
 from diffuselm.plan.plan import Plan
+from diffuselm.tasks.prompts import Prompt
 
 AROUND = 5  # tokens at most of both braces, the end and a space on either side
 CHECKED = 20  # of a task's targets, those of the most bytes
@@ -20,13 +22,18 @@ def may_not_fit(plan: Plan) -> dict[str, int]:
     may have tokens are looked at, the longest few of them.
     """
     found: dict[str, int] = {}
-    for task, prompts in plan.prompts.items():
-        given = {t for p in prompts if p.targets and p.fields == 1 for t in p.targets.texts}
+    for task, prompts in (*plan.prompts.items(), *plan.outside.items()):
+        given = {t for p in prompts if p.targets and p.fields == 1 for t in _texts(p)}
         longest = sorted(given, key=lambda text: (-len(text.encode()), text))[:CHECKED]
         most = plan.longest[task]
         long = (text for text in longest if len(text.encode()) + AROUND > most)
         found |= {text: min(most, found.get(text, most)) for text in long}
     return found
+
+
+def _texts(prompt: Prompt) -> Iterable[str]:
+    """Its targets, in all spellings."""
+    return chain(*prompt.reading.spellings.values()) if prompt.reading else prompt.targets.texts
 
 
 def check_lengths(plan: Plan, origin: str) -> None:

@@ -17,9 +17,11 @@ from diffuselm.methods.prompt_search import PromptSearch
 from diffuselm.methods.training import Training
 from diffuselm.model.source.gguf_files import find_gguf, read_header
 from diffuselm.plan.checks import FORM, KNOWLEDGE, check_files
+from diffuselm.tasks.outside import read_outside
 from diffuselm.tasks.paragraphs import read_paragraphs
 from diffuselm.tasks.prompts import BIOGRAPHIES, Prompt, task_of
 from diffuselm.tasks.task_files import load_task, task_name, task_paths
+from diffuselm.tasks.texts import SLUG
 
 # Answers to `ranges`: figure 2's intervals are those between its prompts, and this many leave half
 # a tenth of a nat of bias on ranges of 45, which a claim is about.
@@ -28,6 +30,7 @@ RANGES_TOKENS = 12  # of an answer: six digits at most, braces and end, with roo
 RANGES_FILE = Path("results/tasks/ranges.yaml")  # made from the config
 TAKEN = ("ranges", "knowledge", "form", "text", "adapter", "mt-bench")  # as tasks in metrics
 SECTION_4 = ("names/english", "numbers/1-10")  # its prompts: of figure 1, swept over temperatures
+FROM_OUTSIDE = 11  # the number of the table of tasks from outside
 OF_TASKS = "of-tasks"  # in place of a number: the table and the figure of tasks not the paper's
 
 
@@ -36,8 +39,9 @@ class Plan:
     """A checked configuration with its tasks read."""
 
     config: Config
-    task_files: Mapping[str, Path]  # those of `prompts`, then `ranges`, `knowledge` and `form`
+    task_files: Mapping[str, Path]  # of `prompts`, `ranges`, `knowledge` and `form`; of `outside`
     prompts: Mapping[str, Sequence[Prompt]]  # task -> prompts, of the tasks that can be tuned on
+    outside: Mapping[str, Sequence[Prompt]]  # likewise of those from outside, measured alone
     tuned_on: Mapping[str, Sequence[str]]  # tuning -> prompt ids; untuned ones are not among them
     longest: Mapping[str, int]  # task -> tokens of an answer at most
     content: Mapping[str, str]  # task -> hash of its prompts as they were read
@@ -200,7 +204,8 @@ class Plan:
             return drawn
         if self.config.knowledge and not is_held(tuning):
             drawn[KNOWLEDGE] = usual[KNOWLEDGE] if tuning in ("base", baseline, "all") else 0
-        return drawn
+        from_outside = self._compared_outside(tuning)
+        return drawn | {task: usual.get(task, settings.draws) for task in from_outside}
 
     def _compared_tasks(self, tuning: str, baseline: str) -> list[str]:
         ranges = ["ranges"] if "ranges" in self.task_files else []
@@ -222,6 +227,18 @@ class Plan:
             if tuning.startswith(prefix):
                 return [tuning.removeprefix(prefix)]
         return [*self.training_tasks(tuning), *(ranges if tuning in PAPER_TUNINGS else [])]
+
+    def _compared_outside(self, tuning: str) -> list[str]:
+        """Tasks from outside that a tuning is measured on.
+
+        All on the base model, on one that was taught the form, and on what is tuned on whole tasks:
+        `all`, or where there is none, each `only-TASK`. Those whose answers are taken whole know no
+        form that answers could be held to.
+        """
+        if tuning == HELD:
+            return [task for task, its in self.config.outside.items() if not its.whole_answers]
+        whole = tuning == "all" or (tuning.startswith("only-") and "all" not in self.tuned_on)
+        return [*self.outside] if tuning in ("base", FORM) or whole else []
 
     @cached_property
     def caption(self) -> dict[str, Any]:
@@ -279,6 +296,8 @@ class Plan:
         """Whether the config has the tasks that a table shows."""
         if number == OF_TASKS:
             return bool(self.own_tasks)
+        if number == FROM_OUTSIDE:
+            return bool(self.outside)
         return BIOGRAPHIES in self.prompts or (self.of_the_paper and number in (4, 5, 6))
 
 
@@ -302,11 +321,14 @@ def make_plan(config: Config, origin: str) -> Plan:
     asked = prompts | {task: load_task(path) for task, path in others.items() if path is not None}
     if taught:
         tuned_on = {FORM: [prompt.id for prompt in asked[FORM]], **tuned_on}
+    outside = _from_outside(config, [*prompts, *TAKEN], origin)
+    files |= {task: settings.file for task, settings in config.outside.items()}
+    asked |= outside
     longest = {task: _longest(its[0], config) for task, its in asked.items()}
     longest["ranges"] = RANGES_TOKENS
     longest |= config.sample.max_tokens_of
     content = {task: _content(its) for task, its in asked.items()}
-    plan = Plan(config, files, prompts, tuned_on, longest, content, methods)
+    plan = Plan(config, files, prompts, outside, tuned_on, longest, content, methods)
     tune, sample = config.tune, config.sample
     for key in ("passes_of", "learning_rate_of", "stop_early"):
         _check_known(f"{origin}: tune.{key}", "tuning", getattr(tune, key) or (), plan.tuned_on)
@@ -342,6 +364,19 @@ def _training(tune: TuneSettings, method: Training, where: str) -> LoraSettings:
     """How a method's adapter is trained: as that of `all`, but for its own settings."""
     usual = tune.of_tuning("all").model_dump()
     return LoraSettings.read(usual | method.own | method.settings, f"{where}.settings")
+
+
+def _from_outside(
+    config: Config, taken: Collection[str], origin: str
+) -> dict[str, tuple[Prompt, ...]]:
+    """Task -> prompts; raises InputError where a name is another task's, or a file does not fit."""
+    for task in config.outside:
+        if task in (*taken, *PAPER_TASKS, BIOGRAPHIES) or not SLUG.fullmatch(task):
+            raise InputError(
+                f"{origin}: outside: {task!r}; expected a name of its own, of lower-case letters "
+                "and digits joined by hyphens"
+            )
+    return {task: read_outside(task, settings) for task, settings in config.outside.items()}
 
 
 def _content(prompts: Sequence[Prompt]) -> str:

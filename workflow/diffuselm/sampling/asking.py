@@ -13,7 +13,6 @@ from diffuselm.files.seeds import derive
 from diffuselm.methods.method import Decoding, Method, Prompting
 from diffuselm.methods.replies import Read
 from diffuselm.methods.temperature import Temperature
-from diffuselm.model.answers import first_value, is_valid
 from diffuselm.model.encoding import EncodedPrompt
 from diffuselm.model.opening import OpenModel
 from diffuselm.sampling.answers import Question, common_start
@@ -83,6 +82,11 @@ class Asking:
         return bool(shared) and shared + answers * longest <= self.sampling.tokens
 
     @property
+    def scored(self) -> list[EncodedPrompt]:
+        """The prompts that have targets; to the others any answer will do."""
+        return [prompt for prompt in self.prompts if len(prompt.tree)]
+
+    @property
     def budgets(self) -> dict[str, int]:
         """Tokens in memory, as they were in the end."""
         return {
@@ -92,8 +96,8 @@ class Asking:
 
     @cached_property
     def layout(self) -> Layout:
-        """What the model takes of all prompts."""
-        return choose_layout(self.opened.model, [(p.tokens, p.tree) for p in self.prompts])
+        """What the model takes of all prompts that are scored."""
+        return choose_layout(self.opened.model, [(p.tokens, p.tree) for p in self.scored])
 
     @cached_property
     def sampler(self) -> Sampler:
@@ -166,13 +170,12 @@ class Asking:
         self, prompt: EncodedPrompt
     ) -> Callable[[tuple[int, ...], bool, int], tuple[str, Read]]:
         """How an answer's tokens are read: its text, and its value."""
-        method, asked, chat = self.method, prompt.prompt, self.opened.chat
+        method, chat = self.method, self.opened.chat
 
         @cache  # few answers are distinct
         def usual(tokens: tuple[int, ...], truncated: bool) -> tuple[str, Read]:
             text = chat.decode(tokens)
-            valid = is_valid(text, not truncated, asked.fields, asked.openings)
-            return text, Read(first_value(text), valid)
+            return text, Read(*prompt.read(text, ended=not truncated))
 
         def by_method(tokens: tuple[int, ...], truncated: bool, number: int) -> tuple[str, Read]:
             text, seed = chat.decode(tokens), derive(self.seed, "read", prompt.id, str(number))
@@ -225,7 +228,7 @@ def _check_settings(prompt: EncodedPrompt, settings: AnswerSettings) -> None:
         if task not in of_tasks:
             raise InputError(f"{key}: nothing for {task}; expected a number for each task")
     limit = settings.max_tokens[task]
-    longest = int(prompt.tree.depth.max()) + 1
+    longest = int(prompt.tree.depth.max(initial=-1)) + 1
     if prompt.prompt.fields == 1 and longest > limit:
         raise InputError(
             f"{prompt.id}: a target has {longest} tokens of this model; expected at most the "

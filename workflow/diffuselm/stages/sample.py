@@ -32,7 +32,7 @@ from diffuselm.stages.model_jobs import ModelJob
 from diffuselm.tasks.paragraphs import read_paragraphs
 from diffuselm.tasks.prompts import task_of
 
-CODE = ("tree", "model", "sampling")  # that answers and probabilities depend on
+CODE = ("tree", "model", "sampling", "tasks/readings")  # that answers and probabilities depend on
 
 
 def sample(
@@ -68,13 +68,13 @@ def sample(
         ]
         scores = [
             finished.table(f"exact/{p.id}", EXACT, partial(asking.exact, p))
-            for p in progress(asking.prompts, unit="prompts scored")
+            for p in progress(asking.scored, unit="prompts scored")
         ]
         losses = asking.text(read_paragraphs(held_out_text)) if held_out_text else []
         drawn = pa.concat_tables([DRAWN.empty_table(), *answers])
         told["tokens"] = _tokens(drawn)
         write_table(samples, drawn, SAMPLES)
-        write_table(exact, pa.concat_tables(scores), EXACT)
+        write_table(exact, pa.concat_tables([EXACT.empty_table(), *scores]), EXACT)
         write_rows(text, losses, TEXT)
     print(_entropies(drawn.to_pandas()), file=sys.stderr)
 

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from diffuselm.config.base import MOST, Settings
+from diffuselm.tasks.readings import Reading
 from diffuselm.tasks.records import Records
 from diffuselm.tasks.texts import TargetSet
 
@@ -40,6 +41,8 @@ class Prompt(Settings):
     records: Annotated[Records | None, Field(exclude=True)] = None  # what it asks for, if several
     given: Given  # values of fields that are in the text
     share: Annotated[float, Field(**_OF_RECORDS)] = 1.0  # of the task's records
+    reading: Annotated[Reading | None, Field(exclude_if=lambda found: found is None)] = None
+    """How answers to a prompt from outside are read; its targets are none where none is listed."""
 
 
 def task_of(prompt: str) -> str:

@@ -35,16 +35,25 @@ def write_targets(*, task: Path, natural: Path | None = None, seed: int, out: Pa
     `natural` is the natural distribution of names, read where a prompt draws from it, and `seed`
     the config's. Raises InputError for a task that cannot be read, or names that cannot be drawn.
     """
-    rows, prompts = [], load_task(task)
-    for prompt in prompts:
+    prompts = []
+    for prompt in load_task(task):
         drawn = isinstance(prompt.draw, NaturalNames)
         names = read_table(natural, NATURAL) if drawn and natural else None
         try:
             targets = draw_targets(prompt, names, seed)
         except InputError as error:
             raise InputError(f"{natural or task}: {error}") from error
-        for text, weight in zip(targets.texts, targets.weights, strict=True):
-            rows.append({"prompt": prompt.id, "text": text, "weight": weight})
+        prompts.append(prompt.model_copy(update={"targets": targets}))
+    write_prompts(out, prompts)
+
+
+def write_prompts(out: Path, prompts: Sequence[Prompt]) -> None:
+    """Write the target sets of a task's prompts to `out`, and the prompts beside it, as JSON."""
+    rows = [
+        {"prompt": prompt.id, "text": text, "weight": weight}
+        for prompt in prompts
+        for text, weight in zip(prompt.targets.texts, prompt.targets.weights, strict=True)
+    ]
     _, beside = target_files(out)
     whole = _Prompts(prompts=prompts, records=prompts[0].records)
     write_json(beside, whole.model_dump(mode="json"))
@@ -52,7 +61,7 @@ def write_targets(*, task: Path, natural: Path | None = None, seed: int, out: Pa
 
 
 def read_prompts(targets: Sequence[Path]) -> list[Prompt]:
-    """Read what `write_targets` wrote: the prompts of some tasks, in order, with their target sets.
+    """Read what `write_prompts` wrote: the prompts of some tasks, in order, with their target sets.
 
     Raises InputError for a file that is not as it was written.
     """
@@ -62,7 +71,7 @@ def read_prompts(targets: Sequence[Path]) -> list[Prompt]:
         read = _Prompts.read(read_json(beside), beside)
         for prompt in read.prompts:
             own = table.filter(pc.field("prompt") == prompt.id)
-            if not own.num_rows:
+            if not own.num_rows and (prompt.reading is None or prompt.reading.spellings):
                 raise InputError(f"{path}: no targets of {prompt.id}; expected its target set")
             texts, weights = (tuple(own[name].to_pylist()) for name in ("text", "weight"))
             known = {"targets": TargetSet(texts, weights), "records": read.records}
@@ -71,7 +80,7 @@ def read_prompts(targets: Sequence[Path]) -> list[Prompt]:
 
 
 def target_files(out: Path) -> tuple[Path, Path]:
-    """What `write_targets` writes: `out` and, beside it, the prompts."""
+    """What `write_prompts` writes: `out` and, beside it, the prompts."""
     return out, out.with_suffix(".json")
 
 
