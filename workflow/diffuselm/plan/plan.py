@@ -402,7 +402,9 @@ def _tuned_on(
             )
         if is_taken(task) or task in tuned_on:
             raise InputError(f"{origin}: tasks: {task!r} is a tuning; expected another file name")
-    tuned_on |= {f"only-{task}": its for task, its in ids.items() if task not in of_records}
+    # A tuning that is named as a task takes the place of that on all of its prompts.
+    named = {*of_records, *tuned_on}
+    tuned_on |= {f"only-{task}": its for task, its in ids.items() if task not in named}
     if len(pool) > 1:
         tuned_on |= {
             f"without-{left_out}": [id for task in pool if task != left_out for id in ids[task]]
