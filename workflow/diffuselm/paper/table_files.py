@@ -71,6 +71,20 @@ def number_text(row: pd.Series) -> str:
     return "\n".join(lines)
 
 
+def with_interval(row: pd.Series, digits: int) -> str:
+    """Lines: the value of a tidy `row`, and its interval where it has one."""
+    low, high = row["ci_low"], row["ci_high"]
+    value = rounded(row["value"], digits)
+    return f"{value}\n[{rounded(low, digits)}, {rounded(high, digits)}]" if low < high else value
+
+
+def rounded(value: float, digits: int) -> str:
+    """A number, infinite ones too; a dash where it is none."""
+    if math.isnan(value):
+        return DASH
+    return "∞" if math.isinf(value) else f"{value:.{digits}f}"
+
+
 def markdown(table: Table) -> str:
     """The table in GitHub's Markdown, its notes as a list below."""
     levels = [[head] if isinstance(head, str) else head for head in table.cells.columns]

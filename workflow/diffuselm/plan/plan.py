@@ -16,7 +16,7 @@ from diffuselm.methods.method import Method, Prompting, Training, read_method
 from diffuselm.methods.prompt_search import PromptSearch
 from diffuselm.model.source.gguf_files import find_gguf, read_header
 from diffuselm.plan.checks import FORM, KNOWLEDGE, check_files
-from diffuselm.tasks.prompts import BIOGRAPHIES, Prompt, task_of
+from diffuselm.tasks.prompts import BIOGRAPHIES, STATED, Prompt, task_of
 from diffuselm.tasks.task_files import load_task, task_name, task_paths
 
 # Answers to `ranges`: figure 2's intervals are those between its prompts, and this many leave half
@@ -257,8 +257,9 @@ class Plan:
 
     @property
     def own_tasks(self) -> list[str]:
-        """The tasks of one value that are not the paper's; those of records have their cards."""
-        return [task for task in self.prompts if task not in (*PAPER_TASKS, *self.of_records)]
+        """The tasks of one value that no other table has; those of records have their cards."""
+        shown = (*PAPER_TASKS, *self.of_records, *([STATED] if self.has_table(10) else []))
+        return [task for task in self.prompts if task not in shown]
 
     @property
     def of_the_paper(self) -> bool:
@@ -277,6 +278,8 @@ class Plan:
         """Whether the config has the tasks that a table shows."""
         if number == OF_TASKS:
             return bool(self.own_tasks)
+        if number == 10:
+            return STATED in self.prompts and STATED in self.tuned_on
         return BIOGRAPHIES in self.prompts or (self.of_the_paper and number in (4, 5, 6))
 
 
