@@ -38,7 +38,7 @@ _STUB = {"group": "Prompts", "family": "Family", "prompts": "Number", "model_lab
 _TITLE = (
     "Distributions that are stated in words, before and after tuning on some of them: mean "
     "distance of the model from the stated distribution (lower is better), and the share of "
-    "prompts whose answers pass a chi-square test against it at 5% (higher is better)."
+    "prompts whose answers pass a chi-square test against it, at the 0.05 level (higher is better)."
 )
 _BAR = (
     "Answers drawn from the stated distributions themselves would pass for 95% of the prompts. The "
