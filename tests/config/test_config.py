@@ -474,13 +474,35 @@ def test_one_task_of_ones_own_is_enough(tmp_path):
     assert list(plan(tasks=[str(dice)]).tuned_on) == ["only-dice"]
 
 
+def test_a_tuning_with_the_name_of_a_task_takes_the_place_of_that_on_all_of_its_prompts(tmp_path):
+    dice = tmp_path / "dice.yaml"
+    dice.write_text("prompts: {d4: {text: A, targets: [1, 2]}, d6: {text: B, targets: [1, 2]}}")
+    some = plan(tasks=[str(dice)], tunings={"dice": ["dice/d4"]})
+    assert some.tuned_on == {"dice": ["dice/d4"]}
+    assert some.measured("some-model", "dice").keys() == {"dice", "knowledge"}
+    named = plan(tasks=[str(dice)], tunings={"half": ["dice/d4"]})
+    assert list(named.tuned_on) == ["half", "only-dice"]
+
+
+def test_stated_distributions_have_a_table_where_some_are_tuned_on(tmp_path):
+    stated = "resources/tasks/stated.yaml"
+    some = plan(tasks=[stated], tunings={"stated": ["stated/coin-10"]})
+    assert shown(some) == ({10}, set())
+    assert shown(plan(tasks=[stated])) == ({"of-tasks"}, {"of-tasks"})
+    dice = tmp_path / "dice.yaml"
+    dice.write_text("prompts: {d6: {text: Roll., targets: [1, 2, 3]}}")
+    both = plan(tasks=[stated, str(dice)], tunings={"stated": ["stated/coin-10"]})
+    assert (both.own_tasks, shown(both)[0]) == (["dice"], {10, "of-tasks"})
+
+
 PAPERS = {*range(1, 9)}
 
 
 def shown(made):
     """The numbers of the tables and of the figures that a plan shows."""
     tables, figures = (
-        {n for n in (*PAPERS, "of-tasks") if has(n)} for has in (made.has_table, made.has_figure)
+        {n for n in (*PAPERS, 10, "of-tasks") if has(n)}
+        for has in (made.has_table, made.has_figure)
     )
     return tables, figures & {*range(1, 7), "of-tasks"}
 

@@ -132,7 +132,11 @@ def exact():
     return pd.DataFrame(rows, columns=EXACT.names)
 
 
-TARGETS = {"numbers/a": {"1", "2"}, "numbers/b": {"3", "4"}, "names/us": {"Zed"}}
+TARGETS = {
+    "numbers/a": {"1": 0.5, "2": 0.5},
+    "numbers/b": {"3": 0.5, "4": 0.5},
+    "names/us": {"Zed": 1.0},
+}
 BIRTHS = {"Ada": 0.01, "Bo": 0.04, "Zed": 0.95}
 
 
@@ -288,7 +292,7 @@ def test_targets_are_covered_by_any_value_on_them_valid_or_not():
     assert (found["value"], found["n"]) == (2, 5)
     low, _ = coverage_interval([2, 2], 5)
     assert tuple(found[["ci_low", "ci_high"]]) == pytest.approx((low, 2))  # both of its targets
-    table = measured(targets={"numbers/a": {"1", "9", "two", "8"}})
+    table = measured(targets={"numbers/a": dict.fromkeys(("1", "9", "two", "8"), 0.25)})
     found = row(table, "targets_covered", "numbers/a")
     assert (found["value"], found["n"]) == (2, 5)  # 9 in no valid answer; "two" is a mere text
     low, high = coverage_interval([1, 2], 5)
@@ -296,6 +300,59 @@ def test_targets_are_covered_by_any_value_on_them_valid_or_not():
     assert row(table, "coverage_valid", "numbers/a")["value"] == 2
     of_others = table[(table["prompt"] != "numbers/a") & table["prompt"].notna()]
     assert not set(of_others["metric"]) & {"target_rate", "targets_covered"}
+
+
+def p_of(counts, weights):
+    """The p-value of answers that were drawn so often, without anything else about them."""
+    values = [text for text, count in counts.items() for _ in range(count)]
+    valid = [True] * len(values)
+    return metrics.chi_square_p(metrics.Answers(values, valid, np.zeros(len(values)), weights, {}))
+
+
+def test_chi_square_is_pearsons_over_the_targets():
+    found = p_of({"a": 58, "b": 42}, {"a": 0.5, "b": 0.5})
+    assert found.value == pytest.approx(math.erfc(math.sqrt(2 * 8**2 / 50 / 2)))  # one degree
+    assert found[1:] == (0, 1, 100)
+    uneven = p_of({"a": 58, "b": 22, "c": 20}, {"a": 0.6, "b": 0.2, "c": 0.2})
+    statistic = 2**2 / 60 + 2**2 / 20
+    assert uneven.value == pytest.approx(math.exp(-statistic / 2))  # two degrees
+
+
+def test_rare_targets_are_one_cell_that_expects_five_answers_or_more():
+    weights = {"a": 0.5, "b": 0.4, "c": 0.04, "d": 0.03, "e": 0.03}
+    whole = p_of({"a": 50, "b": 40, "c": 9, "d": 1}, weights)
+    assert whole.value == p_of({"a": 50, "b": 40, "e": 10}, weights).value == pytest.approx(1)
+    # One alone expects too few: the next rare one joins it.
+    weights = {"a": 0.5, "b": 0.44, "c": 0.06 - 1e-3, "d": 1e-3}
+    joined = p_of({"a": 50, "b": 44, "c": 6}, weights)
+    assert joined.value == pytest.approx(1)
+    assert p_of({"a": 50, "b": 44, "d": 6}, weights).value == joined.value
+
+
+def test_an_answer_that_is_no_target_fails_the_test():
+    assert p_of({"a": 500, "b": 499, "c": 1}, {"a": 0.5, "b": 0.5}).value == 0
+    values = ["a"] * 50 + ["b"] * 49 + [None]
+    answers = metrics.Answers(values, [True] * 100, np.zeros(100), {"a": 0.5, "b": 0.5}, {})
+    assert metrics.chi_square_p(answers).value == 0
+
+
+def test_there_is_no_chi_square_test_of_one_cell():
+    assert p_of({"a": 100}, {"a": 1.0}) is None
+    assert p_of({"a": 9}, {"a": 0.5, "b": 0.5}) is None  # 4.5 expected of each
+    assert p_of({"a": 5, "b": 5}, {"a": 0.5, "b": 0.5}).value == pytest.approx(1)
+    assert p_of({"a": 100}, None) is None
+
+
+@pytest.mark.parametrize("weights", [[0.3, 0.7], [2.0 ** -min(k, 10) for k in range(1, 12)]])
+def test_answers_from_the_targets_themselves_fail_one_test_in_twenty(weights):
+    rng = np.random.default_rng(1)
+    texts = [str(i) for i in range(len(weights))]
+    drawn = rng.multinomial(1000, weights, size=2000)
+    own = dict(zip(texts, weights, strict=True))
+    failed = [
+        p_of(dict(zip(texts, each, strict=True)), own).value < 0.05 for each in drawn.tolist()
+    ]
+    assert np.mean(failed) == pytest.approx(0.05, abs=0.015)
 
 
 @given(drawn)

@@ -22,6 +22,7 @@ import pytest
 import yaml
 from faker.providers.person.en_US import Provider
 from safetensors.torch import load_file
+from scipy.stats import chi2
 from scipy.stats import t as student
 
 from diffuselm.config.names import NamesSettings
@@ -353,6 +354,26 @@ def recall(answers, texts):
     return targets_covered(answers, texts)[0] / len(texts), len(answers), None
 
 
+def chi_square_p(answers, weights):
+    """Targets are pooled from the rarest on, until each cell expects five answers."""
+    n, expected, observed = len(answers), [], []
+    counts = Counter(answer.value for answer in answers)
+    for weight, text in sorted((weight, text) for text, weight in weights.items()):
+        if (expected and expected[0] < 5 - 1e-9) or weight * n < 5 - 1e-9:
+            expected = [sum(expected) + weight * n]
+            observed = [sum(observed) + counts[text]]
+        else:
+            expected.append(weight * n)
+            observed.append(counts[text])
+    if len(expected) < 2:
+        return None
+    if set(counts) - set(weights):
+        return 0.0, n, (0.0, 1.0)
+    pairs = zip(observed, expected, strict=True)
+    statistic = math.fsum((seen - due) ** 2 / due for seen, due in pairs)
+    return chi2.sf(statistic, len(expected) - 1), n, (0.0, 1.0)
+
+
 def natural_ratio(answers, births):
     """Of the values alone; None where the commonest, or first of the commonest, is not born."""
     counts = Counter(answer.value for answer in answers if answer.value)
@@ -420,7 +441,7 @@ OF_VERDICTS = {
 def recomputed(folder):
     births = {row["name"]: row["probability"] for row in rows(folder, "natural")}
     texts = {
-        prompt: [row["text"] for row in its]
+        prompt: {row["text"]: row["weight"] for row in its}
         for task in TASKS["base"]
         for prompt, its in by(rows(folder, f"targets/{task}"), "prompt").items()
     }
@@ -468,6 +489,8 @@ def of_answers(drawn, texts, births):
             found[prompt]["target_rate"] = target_rate(answers, texts[prompt])
             found[prompt]["targets_covered"] = targets_covered(answers, texts[prompt])
             found[prompt]["recall"] = recall(answers, texts[prompt])
+            if tested := chi_square_p(answers, texts[prompt]):
+                found[prompt]["chi_square_p"] = tested
         if prompt.startswith("names/") and (ratio := natural_ratio(answers, births)):
             found[prompt]["natural_ratio"] = ratio
     return found
@@ -509,7 +532,7 @@ def of_references(births, texts):
         task, rng = prompt.split("/")[0], np.random.default_rng(derive(SEED, "natural", prompt))
         if task not in ("names", "numbers"):
             continue
-        pool, p = (list(births), list(births.values())) if task == "names" else (its_texts, None)
+        pool, p = (list(births), list(births.values())) if task == "names" else ([*its_texts], None)
         drawn = rng.choice(pool, DRAWS, p=p).tolist()
         for metric, plain in OF_OUTCOMES.items():
             found["natural", "natural", task, prompt, "value", metric] = plain(drawn)

@@ -26,6 +26,7 @@ from diffuselm.plan.options import options
 from diffuselm.plan.plan import FROM_OUTSIDE, OF_TASKS, make_plan
 from diffuselm.plan.results_lock import hold
 from diffuselm.plan.running_jobs import RunningJobs, tell
+from diffuselm.tasks.prompts import STATED
 from diffuselm.tasks.task_files import task_inputs
 
 # A plan is a large graph that stays: Python's collector would go over it again and again, in vain.
@@ -144,8 +145,9 @@ def say_where_to_look():
     """At the end, where the whole is done."""
     first, then = "results/scorecard.md", ", results/tables and results/figures"
     if not PLAN.of_the_paper:
-        first, then = f"results/tables/table-{OF_TASKS}.md", " and results/figures"
-    if Path(first).exists():
+        first = next(iter(rules.tables.input), None)
+        then = " and results/figures" if SHOWN_FIGURES else ""
+    if first and Path(first).exists():
         given = shlex.join(map(os.path.relpath, workflow.overwrite_configfiles))
         with_config = f" --configfile {given}" if given else ""
         logger.info(

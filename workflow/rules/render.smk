@@ -32,13 +32,18 @@ FIGURES = {
     6: MEASURED,
     OF_TASKS: MEASURED | {"targets": jobs.target_files(PLAN.own_tasks)},
 }
-# Likewise each group of tables.
+# Likewise each group of tables; below, what else they are told: table 3 draws answers.
 TABLES = {
     (1, 2, 3): WRITTEN | {"published": PUBLISHED, "targets": "results/targets/biographies.parquet"},
     (4, 5, 6): MEASURED | {"published": PUBLISHED, "names": rules.names.output.run},
     (7, 8): MEASURED | WRITTEN | {"published": PUBLISHED},
+    (10,): MEASURED,
     (FROM_OUTSIDE,): MEASURED | {"targets": jobs.target_files(CONFIG.outside)},
     (OF_TASKS,): FIGURES[OF_TASKS],
+}
+TOLD = {
+    (1, 2, 3): {"seed": CONFIG.seed},
+    (10,): {"tuned_on": PLAN.tuned_on.get(STATED)},
 }
 SHOWN_FIGURES = [n for n in FIGURES if PLAN.has_figure(n)]
 SHOWN_TABLES = [group for group in TABLES if PLAN.has_table(group[0])]
@@ -58,6 +63,7 @@ SECTIONS = {
     **dict.fromkeys(["figure-4", "figure-5"], "4 Biographies (section 6)"),
     **{f"table-{n}": "4 Biographies (section 6)" for n in (1, 2, 3, 7, 8)},
     "figure-6": "5 General capabilities (appendix B.5)",
+    "table-10": "Stated distributions",
     f"table-{FROM_OUTSIDE}": "6 Checks from outside",
     **dict.fromkeys([f"figure-{OF_TASKS}", f"table-{OF_TASKS}"], "Your own tasks"),
 }
@@ -120,7 +126,7 @@ for group in SHOWN_TABLES:
         params:
             command=f"tables-{numbers}",
             given=given,
-            flags=options(seed=CONFIG.seed if 3 in group else None),  # table 3 draws answers
+            flags=options(**TOLD.get(group, {})),
             folder=subpath(output[0], parent=True),
             code=fingerprint("paper"),
         shell:

@@ -47,6 +47,7 @@ class Config(Settings):
     tunings: dict[Name, Annotated[tuple[str, ...], Field(min_length=1)]] | None = None
     """Further tunings: the prompts that each is tuned on.
 
+    One that is named as a task takes the place of that task's `only-TASK`, on all of its prompts.
     By default `rng-10`, `rng-100` and `rng-both`, if `numbers` is among `tasks`."""
     ranges: RangesSettings | None = RangesSettings()
     """Figure 2, or null to leave it out; measured on base and `rng-10`, `rng-100`, `rng-both`."""

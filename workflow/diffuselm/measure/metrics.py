@@ -9,7 +9,7 @@ import math
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.special import entr, rel_entr
+from scipy.stats import chisquare
 
 from diffuselm.files.schemas import METRICS
 from diffuselm.measure.intervals import (
@@ -103,7 +104,7 @@ class Answers:
     values: list[str | None]
     valid: list[bool]
     logprobs: np.ndarray
-    targets: Set[str] | None  # None where the targets are no whole answers
+    targets: Mapping[str, float] | None  # with weights; None where they are no whole answers
     natural: Mapping[str, float]  # probability of each value; empty where none is known
 
     def __len__(self) -> int:
@@ -163,6 +164,30 @@ def recall(answers: Answers) -> Estimate | None:
     return Estimate(*(end / len(answers.targets) for end in ends), n)
 
 
+def chi_square_p(answers: Answers) -> Estimate | None:
+    """P-value of Pearson's chi-square test of N answers against the target distribution (Table 10).
+
+    The rarest targets are one cell, of as many as leave no cell an expectation below 5; None where
+    that leaves one cell alone. An answer that is no target cannot come from the distribution: p is
+    then 0. Its expectation is open after one test: the interval is all of 0 to 1.
+    """
+    if answers.targets is None:
+        return None
+    counts = Counter(answers.values)
+    rising = sorted((weight, text) for text, weight in answers.targets.items())
+    expected = np.array([weight * len(answers) for weight, _ in rising])
+    enough = 5 - 1e-9  # rounding may leave a whole 5 below it
+    rare = max(np.searchsorted(np.cumsum(expected), enough) + 1, np.searchsorted(expected, enough))
+    cells = [0, *range(rare, len(expected))]
+    if len(cells) < 2:
+        return None
+    observed = np.array([counts[text] for _, text in rising])
+    p = 0.0
+    if observed.sum() == len(answers):
+        p = chisquare(*(np.add.reduceat(each, cells) for each in (observed, expected))).pvalue
+    return estimate(p, (0.0, 1.0), len(answers))
+
+
 def natural_ratio(answers: Answers) -> Estimate | None:
     """How much commoner the commonest value is than it naturally is, where known (Section 4.1)."""
     counts = Counter(value for value in answers.values if value is not None)
@@ -181,6 +206,7 @@ OF_ANSWERS = by_name(
     target_rate,
     targets_covered,
     recall,
+    chi_square_p,
     natural_ratio,
 )
 
@@ -271,7 +297,15 @@ def unigram_diversity(texts: Sequence[Sequence[str]]) -> Estimate:
     return estimate(value, (max(value - half, 0.0), min(value + half, 1.0)), n)
 
 
-UP_TO_ONE = ("tv", "target_mass", "unigram_diversity", "recall", "recall_10", "recall_1000")
+UP_TO_ONE = (
+    "tv",
+    "target_mass",
+    "chi_square_p",
+    "unigram_diversity",
+    "recall",
+    "recall_10",
+    "recall_1000",
+)
 
 
 def up_to_one(metric: str) -> bool:

@@ -40,9 +40,10 @@ def measure_model(
     births = read_table(natural, NATURAL).to_pandas()
     prompts = {prompt.id: prompt for prompt in read_prompts(targets)}
     # Of the prompts whose targets are whole answers: not the openings of records, nor none.
-    listed = {id: p.targets.texts for id, p in prompts.items() if p.records is None}
-    texts = {id: {*its} for id, its in listed.items() if its}
-    known = texts, dict(zip(births["name"], births["probability"], strict=True))
+    sets = {id: prompt.targets for id, prompt in prompts.items() if prompt.records is None}
+    listed = {id: its for id, its in sets.items() if its.texts}
+    weights = {id: dict(zip(its.texts, its.weights, strict=True)) for id, its in listed.items()}
+    known = weights, dict(zip(births["name"], births["probability"], strict=True))
     frames = []
     for answers, scores, paragraphs in zip(samples, exact, text, strict=True):
         drawn = read_table(answers, SAMPLES).to_pandas()

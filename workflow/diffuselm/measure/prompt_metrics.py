@@ -1,6 +1,6 @@
 """The metrics of each prompt under one tuning, and their means over the prompts of each task."""
 
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pandas as pd
@@ -27,7 +27,7 @@ Estimates = dict[str, Estimate]  # by metric
 def measure(
     samples: pd.DataFrame,
     exact: pd.DataFrame,
-    targets: Mapping[str, Set[str]],
+    targets: Mapping[str, Mapping[str, float]],
     births: Mapping[str, float],
     *,
     model: str,
@@ -37,13 +37,13 @@ def measure(
 ) -> pd.DataFrame:
     """All metrics of one (model, tuning), as rows of `schemas.METRICS`.
 
-    `samples` and `exact` have the columns of the schemas of these names; `targets` are the target
-    texts of each prompt whose targets are whole answers, `births` the probability of each name. One
-    row per prompt and metric, then one per task and metric (prompt null): the mean over the task's
-    prompts that have it, as in tables 5 and 6, its n their total. `seed` is that of the exact
-    metrics; those of samples are measured apart for each seed drawn. The order of the tables' rows
-    changes nothing. Raises InputError for ids without task, repeated targets, and log-probabilities
-    or distributions that are none.
+    `samples` and `exact` have the columns of the schemas of these names; `targets` are the weights
+    of the targets of each prompt whose targets are whole answers, `births` the probability of each
+    name. One row per prompt and metric, then one per task and metric (prompt null): the mean over
+    the task's prompts that have it, as in tables 5 and 6, its n their total. `seed` is that of the
+    exact metrics; those of samples are measured apart for each seed drawn. The order of the tables'
+    rows changes nothing. Raises InputError for ids without task, repeated targets, and
+    log-probabilities or distributions that are none.
     """
     where = f"{model}/{tuning}"
     for prompt in {*samples["prompt"], *exact["prompt"]}:
@@ -62,7 +62,10 @@ def measure(
 
 
 def _of_samples(
-    rows: pd.DataFrame, targets: Set[str] | None, natural: Mapping[str, float], where: str
+    rows: pd.DataFrame,
+    targets: Mapping[str, float] | None,
+    natural: Mapping[str, float],
+    where: str,
 ) -> Estimates:
     logprobs = rows["logprob"].to_numpy(np.float64, na_value=np.nan)
     # Rounding may leave a sure answer a hair above 0.

@@ -19,7 +19,7 @@ from diffuselm.model.source.gguf_files import find_gguf, read_header
 from diffuselm.plan.checks import FORM, KNOWLEDGE, check_files
 from diffuselm.tasks.outside import read_outside
 from diffuselm.tasks.paragraphs import read_paragraphs
-from diffuselm.tasks.prompts import BIOGRAPHIES, Prompt, task_of
+from diffuselm.tasks.prompts import BIOGRAPHIES, STATED, Prompt, task_of
 from diffuselm.tasks.task_files import load_task, task_name, task_paths
 from diffuselm.tasks.texts import SLUG
 
@@ -276,8 +276,9 @@ class Plan:
 
     @property
     def own_tasks(self) -> list[str]:
-        """The tasks of one value that are not the paper's; those of records have their cards."""
-        return [task for task in self.prompts if task not in (*PAPER_TASKS, *self.of_records)]
+        """The tasks of one value that no other table has; those of records have their cards."""
+        shown = (*PAPER_TASKS, *self.of_records, *([STATED] if self.has_table(10) else []))
+        return [task for task in self.prompts if task not in shown]
 
     @property
     def of_the_paper(self) -> bool:
@@ -298,6 +299,8 @@ class Plan:
             return bool(self.own_tasks)
         if number == FROM_OUTSIDE:
             return bool(self.outside)
+        if number == 10:
+            return STATED in self.prompts and STATED in self.tuned_on
         return BIOGRAPHIES in self.prompts or (self.of_the_paper and number in (4, 5, 6))
 
 
@@ -441,7 +444,9 @@ def _tuned_on(
             )
         if is_taken(task) or task in tuned_on:
             raise InputError(f"{origin}: tasks: {task!r} is a tuning; expected another file name")
-    tuned_on |= {f"only-{task}": its for task, its in ids.items() if task not in of_records}
+    # A tuning that is named as a task takes the place of that on all of its prompts.
+    named = {*of_records, *tuned_on}
+    tuned_on |= {f"only-{task}": its for task, its in ids.items() if task not in named}
     if len(pool) > 1:
         tuned_on |= {
             f"without-{left_out}": [id for task in pool if task != left_out for id in ids[task]]

@@ -12,6 +12,7 @@ from diffuselm.tasks.texts import TargetSet
 # The Snakefile imports this module in every cluster job: nothing heavy here.
 
 BIOGRAPHIES = "biographies"  # the task of section 6
+STATED = "stated"  # the task of table 10, and the tuning on some of its prompts
 Count = Annotated[int, Field(ge=1, le=MOST, strict=True)]
 
 
