@@ -100,6 +100,7 @@ class Answers:
     logprobs: np.ndarray
     targets: Set[str] | None  # None where the targets are no whole answers
     natural: Mapping[str, float]  # probability of each value; empty where none is known
+    tokens: Sequence[int] | None = None  # of all calls, and of all answers; None where not counted
 
     def __len__(self) -> int:
         return len(self.values)
@@ -114,8 +115,36 @@ def entropy_model(answers: Answers) -> Estimate:
 
 def coverage_valid(answers: Answers) -> Estimate:
     """Distinct values of valid answers (Eq. 4)."""
+    return coverage(_valid_values(answers), len(answers))
+
+
+def entropy_valid(answers: Answers) -> Estimate | None:
+    """Plug-in entropy (nats) of the values of valid answers (Eq. 3); None where there is none."""
+    return entropy(found) if (found := _valid_values(answers)) else None
+
+
+def _valid_values(answers: Answers) -> list[str]:
     pairs = zip(answers.values, answers.valid, strict=True)
-    return coverage([value for value, valid in pairs if valid and value is not None], len(answers))
+    return [value for value, valid in pairs if valid and value is not None]
+
+
+def cost_read(answers: Answers) -> Estimate | None:
+    """Tokens of all calls' prompts for each valid distinct value (Table 9)."""
+    return answers.tokens and _cost(answers.tokens[0], answers)
+
+
+def cost_written(answers: Answers) -> Estimate | None:
+    """Tokens of all answers for each valid distinct value (Table 9)."""
+    return answers.tokens and _cost(answers.tokens[1], answers)
+
+
+def _cost(tokens: int, answers: Answers) -> Estimate:
+    """Tokens over `coverage_valid` and the ends of its interval; infinite where none is valid.
+
+    So it grows with N: distinct values become rarer.
+    """
+    distinct, low, high, n = coverage_valid(answers)
+    return Estimate(*(tokens / each if each else math.inf for each in (distinct, high, low)), n)
 
 
 def valid_rate(answers: Answers) -> Estimate:
@@ -149,7 +178,15 @@ def natural_ratio(answers: Answers) -> Estimate | None:
 
 
 OF_ANSWERS = by_name(
-    entropy_model, coverage_valid, valid_rate, target_rate, targets_covered, natural_ratio
+    entropy_model,
+    coverage_valid,
+    entropy_valid,
+    valid_rate,
+    target_rate,
+    targets_covered,
+    cost_read,
+    cost_written,
+    natural_ratio,
 )
 
 

@@ -1,6 +1,6 @@
 """The metrics of each prompt under one tuning, and their means over the prompts of each task."""
 
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 
 import numpy as np
 import pandas as pd
@@ -34,11 +34,13 @@ def measure(
     tuning: str,
     seed: int,
     field: str = "value",
+    tokens: Mapping[str, Sequence[int]] | None = None,
 ) -> pd.DataFrame:
     """All metrics of one (model, tuning), as rows of `schemas.METRICS`.
 
     `samples` and `exact` have the columns of the schemas of these names; `targets` are the target
-    texts of each prompt whose targets are whole answers, `births` the probability of each name. One
+    texts of each prompt whose targets are whole answers, `births` the probability of each name, and
+    `tokens` those of each prompt's calls and of all answers to it, where they are counted. One
     row per prompt and metric, then one per task and metric (prompt null): the mean over the task's
     prompts that have it, as in tables 5 and 6, its n their total. `seed` is that of the exact
     metrics; those of samples are measured apart for each seed drawn. The order of the tables' rows
@@ -52,7 +54,8 @@ def measure(
     found: dict[int, dict[str, Estimates]] = {}
     for (drawn, prompt), rows in samples.groupby(["seed", "prompt"]):
         known = births if task_of(prompt) == NAMES else {}
-        of_prompt = _of_samples(rows, targets.get(prompt), known, f"{where}: {prompt}")
+        about = targets.get(prompt), known, (tokens or {}).get(prompt)
+        of_prompt = _of_samples(rows, *about, f"{where}: {prompt}")
         found.setdefault(int(drawn), {})[prompt] = of_prompt
     for prompt, rows in exact.groupby("prompt"):
         of_prompt = found.setdefault(seed, {}).setdefault(prompt, {})
@@ -62,14 +65,18 @@ def measure(
 
 
 def _of_samples(
-    rows: pd.DataFrame, targets: Set[str] | None, natural: Mapping[str, float], where: str
+    rows: pd.DataFrame,
+    targets: Set[str] | None,
+    natural: Mapping[str, float],
+    tokens: Sequence[int] | None,
+    where: str,
 ) -> Estimates:
     logprobs = rows["logprob"].to_numpy(np.float64, na_value=np.nan)
     # Rounding may leave a sure answer a hair above 0.
     if (wrong := logprobs[~(np.isfinite(logprobs) & (logprobs <= 1e-3))]).size:
         raise InputError(f"{where}: logprob holds {wrong[0]}; expected finite numbers <= 0")
     values = [None if pd.isna(value) else value for value in rows["value"]]
-    answers = Answers(values, rows["valid"].tolist(), logprobs, targets, natural)
+    answers = Answers(values, rows["valid"].tolist(), logprobs, targets, natural, tokens)
     drawn = outcomes(values, rows["text"].tolist())
     found = {name: metric(drawn) for name, metric in OF_OUTCOMES.items()}
     of_answers = {name: metric(answers) for name, metric in OF_ANSWERS.items()}

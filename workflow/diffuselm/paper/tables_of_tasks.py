@@ -1,6 +1,5 @@
 """The table of tasks that are not the paper's: every metric of each, before and after tuning."""
 
-import math
 from pathlib import Path
 
 import pandas as pd
@@ -8,7 +7,7 @@ import pandas as pd
 from diffuselm.paper.comparison import load_models, mean_over_seeds, read_metrics
 from diffuselm.paper.number_tables import HELD_BASE, RAW, stand_in_notes
 from diffuselm.paper.own_tasks import IN, METRICS, OUT, conditions_of, task_frame
-from diffuselm.paper.table_files import DASH, Table, write_table_files
+from diffuselm.paper.table_files import DASH, Table, decimal, value_text, write_table_files
 from diffuselm.paper.templating import filled
 from diffuselm.tasks.target_sets import read_prompts
 
@@ -37,14 +36,14 @@ def _lay_out(frame: pd.DataFrame) -> Table:
     for (task, model), own in frame.groupby(["task", "model"], sort=False):
         for metric, of_metric in own.groupby("metric", sort=False):
             first = of_metric.iloc[0]
-            cells = {row["condition"]: _number(row, metric) for _, row in of_metric.iterrows()}
             title, digits = METRICS[metric]
+            cells = {row["condition"]: value_text(row, digits) for _, row in of_metric.iterrows()}
             rows.append(
                 (
                     _task(first) if task != seen[0] else "",
                     _model(own) if (task, model) != seen else "",
                     title,
-                    _digits(first["target"], digits),
+                    decimal(first["target"], digits),
                     *(cells.get(condition, DASH) for condition in conditions),
                 )
             )
@@ -65,21 +64,6 @@ def _task(row: pd.Series) -> str:
 def _model(rows: pd.DataFrame) -> str:
     taught = "\nbaseline: form taught" if (rows["tuning"] == "form").any() else ""
     return rows["model_label"].iloc[0] + taught
-
-
-def _number(row: pd.Series, metric: str) -> str:
-    """The value, and below it its interval where it has one."""
-    digits = METRICS[metric][1]
-    ends = row["ci_low"], row["ci_high"]
-    if ends[0] < ends[1]:
-        return "{}\n[{}, {}]".format(*(_digits(each, digits) for each in (row["value"], *ends)))
-    return _digits(row["value"], digits)
-
-
-def _digits(value: float, digits: int) -> str:
-    if math.isnan(value):
-        return DASH
-    return "∞" if math.isinf(value) else f"{value:.{digits}f}"
 
 
 def _notes(frame: pd.DataFrame, absent: bool) -> list[str]:
