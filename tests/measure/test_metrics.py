@@ -409,6 +409,14 @@ def test_the_reference_of_an_even_prompt_is_uniform_for_numbers_and_births_for_n
     assert references("dice", even | {"two": WEIGHTED}).keys() == {"dice/two"}
 
 
+def test_unlisted_mass_is_the_probability_of_the_targets_that_training_did_not_see():
+    table = measured(listed={"numbers/a": ["1"]})
+    found = row(table, "unlisted_mass", "numbers/a")
+    assert tuple(found[["value", "ci_low", "ci_high", "n"]]) == (0.5, 0.5, 0.5, 1)
+    assert row(table, "unlisted_mass")["value"] == 0.5  # of b, training saw all
+    assert "unlisted_mass" not in set(measured()["metric"])
+
+
 TOKENS = {"numbers/a": [200, 35], "numbers/b": [150, 30]}
 
 

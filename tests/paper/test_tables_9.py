@@ -253,19 +253,29 @@ def test_figure_8_shows_each_curve_beside_the_baseline(tmp_path):
         "method-near": own | {"kind": "near-base", "settings": {"strength": 1}},
         "all": own | {"kind": "ours", "settings": {"rank": 4}},
     }
-    measured = []
-    for place, tuning in enumerate(("form", "all", "method-one", "method-two", "method-near")):
+    for number in (10, 50):
+        few = {"kind": "ours", "settings": {"targets": number}}
+        methods[f"method-{number}"] = own | few | {"tuned_on": ["names"]}
+    measured = [row(f"method-{n}", "names", "unlisted_mass", n / 100, n=200 - n) for n in (10, 50)]
+    for place, tuning in enumerate(("form", *methods)):
         for task in ("names", "numbers"):
             measured += rows(tuning, task, entropy_valid=float(place))
         measured.append(row(tuning, "knowledge", "target_mass", place / 8))
     figure_8(**given(tmp_path, measured, methods))
     data = pd.read_csv(tmp_path / "figure-8.csv")
     spread = data[data["metric"] == "entropy_valid"].set_index(["setting", "tuning"])
+    few = data[data["setting"] == "targets"].set_index(["metric", "tuning"])
+    assert few["task"].unique() == ["names"]  # not the mean with tasks that it was not tuned on
+    assert few.loc["unlisted_mass", "value"].dropna().to_dict() == {
+        "method-10": 0.1,
+        "method-50": 0.5,
+    }
+    assert few.loc["coverage_valid", "n"].unique() == [1000]
     assert spread.loc["rank", "at"].to_dict() == pytest.approx(
         {"form": math.nan, "method-one": 1, "method-two": 2, "all": 4}, nan_ok=True
     )
-    assert spread.loc[("rank", "method-two"), ["value", "task"]].tolist() == [3, "mean"]
+    assert spread.loc[("rank", "method-two"), ["value", "task"]].tolist() == [2, "mean"]
     near = spread.loc["strength"]
-    assert near["knowledge"].to_dict() == {"form": 0, "all": 0.125, "method-near": 0.5}
+    assert near["knowledge"].to_dict() == {"form": 0, "all": 0.5, "method-near": 0.375}
     with Image.open(tmp_path / "figure-8.png") as image:
         assert image.size[0] == 2100

@@ -229,6 +229,14 @@ def entropy_exact(weight: ArrayLike, probability: ArrayLike) -> float:
 OF_TARGETS = by_name(kl, tv, target_mass, entropy_exact)
 
 
+def unlisted_mass(unlisted: ArrayLike) -> float:
+    """Probability that the answer is a target that training did not list (Figure 8).
+
+    `unlisted` (shape: such targets) are the model's probabilities of these.
+    """
+    return math.fsum(unlisted)
+
+
 # Of prose, given as the words of each text.
 
 _WORD = re.compile(r"[^\W_]+(?:['-][^\W_]+)*")
@@ -259,7 +267,7 @@ def unigram_diversity(texts: Sequence[Sequence[str]]) -> Estimate:
     return estimate(value, (max(value - half, 0.0), min(value + half, 1.0)), n)
 
 
-UP_TO_ONE = ("tv", "target_mass", "unigram_diversity")
+UP_TO_ONE = ("tv", "target_mass", "unlisted_mass", "unigram_diversity")
 
 
 def up_to_one(metric: str) -> bool:

@@ -35,20 +35,24 @@ def measure_model(
     """Write the metrics of one model; files are named MODEL/RUN, but those of adapters run.json.
 
     `samples`, `exact` and `text` are of the same runs, in the same order, and beside each of
-    `samples` lies its run.json, which counts tokens; `seed` is the config's first; `sweep`, a file
-    or none, has answers of the tuning `baseline` at other temperatures.
+    `samples` lies its run.json, which counts tokens. That of an adapter says under `listed` which
+    targets of a prompt it was trained on, where not on all. `seed` is the config's first; `sweep`,
+    a file or none, has answers of the tuning `baseline` at other temperatures.
     """
     births = read_table(natural, NATURAL).to_pandas()
     prompts = {prompt.id: prompt for prompt in read_prompts(targets)}
     # Of the prompts whose targets are whole answers: not the openings of records.
     texts = {id: {*p.targets.texts} for id, p in prompts.items() if p.records is None}
     known = texts, dict(zip(births["name"], births["probability"], strict=True))
+    trained = {run.parent.name: run for run in adapters}
     frames = []
     for answers, scores, paragraphs in zip(samples, exact, text, strict=True):
         drawn = read_table(answers, SAMPLES).to_pandas()
         scored = read_table(scores, EXACT).to_pandas()
-        tokens = read_json(answers.with_suffix(".run.json")).get("tokens")
-        frames.append(measure(drawn, scored, *known, **_run(answers, seed), tokens=tokens))
+        told = {"tokens": read_json(answers.with_suffix(".run.json")).get("tokens")}
+        if adapter := trained.get(answers.stem):
+            told["listed"] = read_json(adapter).get("listed")
+        frames.append(measure(drawn, scored, *known, **_run(answers, seed), **told))
         losses = read_table(paragraphs, TEXT).to_pandas()
         if len(losses):
             frames.append(_row("text", "loss_per_token", loss_per_token(losses), paragraphs, seed))

@@ -17,6 +17,7 @@ from diffuselm.measure.metrics import (
     exactly,
     metric_rows,
     outcomes,
+    unlisted_mass,
 )
 from diffuselm.measure.natural import NAMES
 from diffuselm.tasks.prompts import task_of
@@ -35,16 +36,18 @@ def measure(
     seed: int,
     field: str = "value",
     tokens: Mapping[str, Sequence[int]] | None = None,
+    listed: Mapping[str, Sequence[str]] | None = None,
 ) -> pd.DataFrame:
     """All metrics of one (model, tuning), as rows of `schemas.METRICS`.
 
     `samples` and `exact` have the columns of the schemas of these names; `targets` are the target
     texts of each prompt whose targets are whole answers, `births` the probability of each name, and
-    `tokens` those of each prompt's calls and of all answers to it, where they are counted. One
-    row per prompt and metric, then one per task and metric (prompt null): the mean over the task's
-    prompts that have it, as in tables 5 and 6, its n their total. `seed` is that of the exact
-    metrics; those of samples are measured apart for each seed drawn. The order of the tables' rows
-    changes nothing. Raises InputError for ids without task, repeated targets, and log-probabilities
+    `tokens` those of each prompt's calls and of all answers to it, where they are counted; `listed`
+    are the targets that training saw of each prompt of which it did not see all. One row per prompt
+    and metric, then one per task and metric (prompt null): the mean over the task's prompts that
+    have it, as in tables 5 and 6, its n their total. `seed` is that of the exact metrics; those of
+    samples are measured apart for each seed drawn. The order of the tables' rows changes nothing.
+    Raises InputError for ids without task, repeated targets, and log-probabilities
     or distributions that are none.
     """
     where = f"{model}/{tuning}"
@@ -60,6 +63,9 @@ def measure(
     for prompt, rows in exact.groupby("prompt"):
         of_prompt = found.setdefault(seed, {}).setdefault(prompt, {})
         of_prompt |= _of_exact(rows, f"{where}: {prompt}")
+        if prompt in (listed or {}):
+            unlisted = rows.loc[~rows["target"].isin(listed[prompt]), "probability"]
+            of_prompt["unlisted_mass"] = exactly(unlisted_mass(unlisted), len(unlisted))
     rows = [row for drawn, by_prompt in sorted(found.items()) for row in _rows(drawn, by_prompt)]
     return metric_rows(rows, model=model, tuning=tuning, field=field)
 

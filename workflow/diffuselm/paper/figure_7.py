@@ -53,16 +53,16 @@ def figure_7_data(frame: pd.DataFrame, prompts: Sequence[Prompt]) -> pd.DataFram
     rows = []
     of_tasks = frame[(frame["task"] != MEAN) & frame["metric"].isin(_SHOWN)]
     for _, own in of_tasks.groupby(["model", "task", "line"], sort=False):
-        first, by = own.iloc[0], own.set_index("metric")
+        first, task = own.iloc[0], own["task"].iloc[0]
+        by = own.set_index("metric")[["value", "ci_low", "ci_high"]]
         if by["value"].isna().all():
             continue
-        task, spread = first["task"], by.loc["entropy_valid"]
-        cost = by.loc["cost_read", "value"] + by.loc["cost_written", "value"]
         about = (first["model"], task, TASK_TITLES.get(task, task))
         about += tuple(first[["line", "way", "method", "tuning", "answers"]])
+        cost = by.at["cost_read", "value"] + by.at["cost_written", "value"]
         target = of_targets([p for p in prompts if task_of(p.id) == task], None)["entropy"]
-        numbers = (by.loc["valid_rate", "value"], *spread[["value", "ci_low", "ci_high"]])
-        rows.append((*about, *numbers, cost, target))
+        rate, spread = by.at["valid_rate", "value"], by.loc["entropy_valid"]
+        rows.append((*about, rate, *spread, cost, target))
     return pd.DataFrame(rows, columns=_COLUMNS)
 
 

@@ -1,5 +1,6 @@
 """Figure 8: what changes with one setting of our training, or with nearness to the base."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -12,17 +13,36 @@ from matplotlib.lines import Line2D
 from diffuselm.paper import drawing
 from diffuselm.paper.comparison import Models, load_models
 from diffuselm.paper.curves import Curve, curves_of
-from diffuselm.paper.methods import BASE, MEAN, OF_TASKS, TAUGHT, method_frame, read_methods
+from diffuselm.paper.methods import (
+    BASE,
+    MEAN,
+    OF_LISTED,
+    OF_TASKS,
+    TAUGHT,
+    method_frame,
+    read_methods,
+)
 from diffuselm.tasks.target_sets import read_prompts
 
 # Of each setting: the metrics that it changes, a panel each, and what stands below the panel.
 PANELS = {
     "rank": (("entropy_valid", "kl"), "rank of the adapter"),
-    "targets": (("coverage_valid", "target_mass"), "targets that are listed"),
+    "targets": (("coverage_valid", "unlisted_mass"), "targets listed in training"),
     "strength": (("entropy_valid",), "knowledge"),
 }
 _MARK = {"marker": "o", "markersize": 3, "linewidth": 1}
-_COLUMNS = ["model", "setting", "at", "tuning", "task", "metric", "value", "ci_low", "ci_high"]
+_COLUMNS = [
+    "model",
+    "setting",
+    "tuned_on",
+    "at",
+    "tuning",
+    "task",
+    "metric",
+    "value",
+    "ci_low",
+    "ci_high",
+]
 _COLUMNS += ["n", "knowledge"]
 
 
@@ -52,27 +72,34 @@ def figure_8_data(frame: pd.DataFrame, curves: Sequence[Curve]) -> pd.DataFrame:
         own = frame[(frame["task"] == task) & frame["tuning"].isin(at)]
         for (model, tuning), of_run in own.groupby(["model", "tuning"], sort=False):
             by = of_run.set_index("metric")
+            knowledge = by.at["knowledge", "value"]
+            tasks = ", ".join(curve.tuned_on)
             for metric in PANELS[curve.setting][0]:
-                about = (model, curve.setting, at[tuning], tuning, task, metric)
-                numbers = by.loc[metric, ["value", "ci_low", "ci_high", "n"]]
-                rows.append((*about, *numbers, by.loc["knowledge", "value"]))
+                about = (model, curve.setting, tasks, at[tuning], tuning, task, metric)
+                numbers = (by.at[metric, each] for each in ("value", "ci_low", "ci_high", "n"))
+                rows.append((*about, *numbers, knowledge))
     return pd.DataFrame(rows, columns=_COLUMNS).astype({"at": "float64", "n": "Int64"})
 
 
 @drawing.in_style
 def _figure_8(data: pd.DataFrame, models: Models) -> Figure:
-    """A row for each model: the panels of each curve."""
+    """The panels of each model's curves, three to a row."""
     there = set(data["setting"])
     panels = [(each, m) for each, (its, _) in PANELS.items() if each in there for m in its]
-    figure = drawing.page(0.3 + 2.0 * max(len(models), 1))
-    axes = figure.subplots(max(len(models), 1), max(len(panels), 1), squeeze=False)
-    for row, model in zip(axes, models, strict=False):
-        for panel, (setting, metric) in zip(row, panels, strict=True):
-            own = data[(data["model"] == model.model) & (data["setting"] == setting)]
-            _draw(panel, own[own["metric"] == metric], setting)
+    high = max(math.ceil(len(panels) / 3), 1)
+    figure = drawing.page(0.4 + 1.8 * high * max(len(models), 1))
+    axes = figure.subplots(high * max(len(models), 1), 3, squeeze=False)
+    for panel in axes.flat:
+        panel.set_axis_off()
+    for i, model in enumerate(models):
+        of_model = data[data["model"] == model.model]
+        for panel, (setting, metric) in zip(axes[i * high :].flat, panels, strict=False):
+            panel.set_axis_on()
+            own = of_model[(of_model["setting"] == setting) & (of_model["metric"] == metric)]
+            _draw(panel, own, setting)
             panel.set_xlabel(PANELS[setting][1])
-            panel.set_ylabel(OF_TASKS[metric][0])
-        row[0].set_title(drawing.model_label(model), loc="left")
+            panel.set_ylabel((OF_TASKS | OF_LISTED)[metric][0])
+        axes[i * high, 0].set_title(drawing.model_label(model), loc="left")
     names = {drawing.TUNED: "ours", drawing.BASE: drawing.baseline_text(models)}
     marks = [Line2D([], [], color=color, label=name, **_MARK) for color, name in names.items()]
     figure.legend(handles=marks, loc="outside upper right", ncols=2)
@@ -80,10 +107,10 @@ def _figure_8(data: pd.DataFrame, models: Models) -> Figure:
 
 
 def _draw(panel: Axes, own: pd.DataFrame, setting: str) -> None:
-    """A curve for each task that it is of, and the baseline: a line, or a mark where it stands."""
+    """A curve for each choice of tasks tuned on; the baseline as a line, or where it stands."""
     frontier = setting == "strength"
     before, points = own[own["at"].isna()], own.dropna(subset="at")
-    for _, curve in points.groupby("task", sort=False):
+    for _, curve in points.groupby("tuned_on", sort=False):
         curve = curve.sort_values("at")
         at = curve["knowledge" if frontier else "at"]
         drawing.draw_whiskers(panel, at, curve, color=drawing.TUNED, **_MARK)
@@ -95,7 +122,7 @@ def _draw(panel: Axes, own: pd.DataFrame, setting: str) -> None:
         look = {"color": drawing.BASE, "linestyle": "none"}
         drawing.draw_whiskers(panel, before["knowledge"], before, **_MARK | look)
     else:
-        for value in before["value"].unique():
+        for value in before["value"].dropna().unique():
             panel.axhline(value, color=drawing.BASE, linewidth=0.8)
         panel.set_xscale("log", base=2)
         ticks = sorted(points["at"].unique())

@@ -42,6 +42,8 @@ OF_TASKS = {
     "cost_read": ("tokens read per valid distinct answer", 0),
     "cost_written": ("tokens written per valid distinct answer", 1),
 }
+# Likewise, of a tuning that listed some of the targets alone (Figure 8).
+OF_LISTED = {"unlisted_mass": ("probability of targets not listed", 3)}
 # Of a run as a whole: the task and the metric that stand for it, its title and decimals.
 OF_RUNS = {
     "knowledge": ("knowledge", "target_mass", "knowledge", 3),
@@ -161,7 +163,7 @@ def _rows(
     shown = {
         task: {
             metric: _shown(line, Key(model, tuning, task, None, metric), numbers)
-            for metric in (*OF_TASKS, *OF_RUNS)
+            for metric in (*OF_TASKS, *OF_LISTED, *OF_RUNS)
         }
         for task, tuning in tunings.items()
     }
@@ -208,6 +210,8 @@ def _shown(line: Line, key: Key, numbers: Numbers) -> Number | str:
         return "as the baseline"
     if key.metric in OF_RUNS or key._replace(metric="valid_rate") not in numbers:
         return "not asked"
+    if key.metric in OF_LISTED:
+        return "all listed" if line.way == "training" else "none listed"
     if key.metric in OF_TARGETS:
         return "no single tree" if line.way == "prompting" else "targets not listed"
     return "no valid answer" if key.metric == "entropy_valid" else "not counted"
@@ -218,7 +222,7 @@ def _means(
 ) -> dict[str, Number | str]:
     """The mean of each metric over tasks, or the reason why there is none."""
     found: dict[str, Number | str] = {}
-    for metric in (*OF_TASKS, *OF_RUNS):
+    for metric in (*OF_TASKS, *OF_LISTED, *OF_RUNS):
         # What a run has as a whole counts once.
         names = {(tunings[task] if metric in OF_RUNS else task): task for task in over}
         its = [shown[task][metric] for task in names.values()]
