@@ -82,8 +82,11 @@ def _figure_7(data: pd.DataFrame, models: Models) -> Figure:
             panel.set_axis_on()
             own = data[(data["model"] == model.model) & (data["title"] == title)]
             _draw(panel, own, tall)
-            name = f"{drawing.model_label(model)}: " if len(models) > 1 else ""
-            panel.set_title(name + drawing.plot_text(title, 30))
+            above = [drawing.model_label(model)] if len(models) > 1 else []
+            above.append(drawing.plot_text(title, 30))
+            for rate in own.loc[own["method"] == RAW, "valid_rate"]:
+                above.append(f"base as it is: {rate:.0%} valid")
+            panel.set_title("\n".join(above))
         for panel in axes[i * across : (i + 1) * across, 0]:
             panel.set_ylabel("entropy of valid answers (nats)")
     _name(figure, named)
@@ -91,7 +94,7 @@ def _figure_7(data: pd.DataFrame, models: Models) -> Figure:
 
 
 def _draw(panel: Axes, own: pd.DataFrame, tall: float) -> None:
-    """A mark for each line, its number in the margin; the targets' entropy, the raw base's rate."""
+    """A mark for each line, its number in the margin; the targets' entropy as a line."""
     shown = own.dropna(subset="entropy_valid").sort_values("entropy_valid", kind="stable")
     for way, of_way in shown.groupby("way"):
         look, sizes = LOOKS[way], _AREA * np.sqrt(of_way["cost"])
@@ -100,9 +103,7 @@ def _draw(panel: Axes, own: pd.DataFrame, tall: float) -> None:
         panel.errorbar(*place, ends, fmt="none", ecolor=look["color"], elinewidth=0.5, alpha=0.5)
         panel.scatter(*place, sizes, alpha=0.6, linewidths=0, **look)
     panel.axhline(own["target"].iloc[0], color=drawing.REFERENCE, linewidth=0.8)
-    for rate in own.loc[own["method"] == RAW, "valid_rate"]:
-        panel.axvline(rate, color=drawing.BASE, linewidth=0.8, linestyle=":")
-    low = own["valid_rate"].min()
+    low = np.fmin(shown["valid_rate"].min(), 0.99)
     room = max(0.06 * (1 - low), 0.002)
     panel.set_xlim(low - room, 1 + room)
     panel.set_xticks([tick for tick in panel.get_xticks() if low - room <= tick <= 1])
@@ -132,37 +133,22 @@ def _apart(wanted: np.ndarray, gap: float) -> np.ndarray:
 
 def _name(figure: Figure, named: pd.DataFrame) -> None:
     """Legends: of marks and sizes above the panels, of numbers below them."""
-    none = {"linestyle": "none", "markeredgewidth": 0}
-    ways = [
-        Line2D(
-            [], [], **LOOKS[way], **none, markersize=4, label="no method" if way == CONTROL else way
-        )
-        for way in LOOKS
-        if way in set(named["way"])
-    ]
-    sizes = [
-        Line2D([], [], marker="o", color="black", alpha=0.6, **none, label=f"{cost:,} tokens")
-        for cost in _COSTS
-    ]
-    for handle, cost in zip(sizes, _COSTS, strict=True):
-        handle.set_markersize((_AREA * cost**0.5) ** 0.5)
-    lines = [
-        Line2D([], [], color=drawing.REFERENCE, linewidth=0.8, label="the targets' own entropy")
-    ]
-    if (named["method"] == RAW).any():
-        look = {"color": drawing.BASE, "linewidth": 0.8, "linestyle": ":"}
-        lines.append(Line2D([], [], **look, label="valid rate of the base as it is"))
-    figure.legend(handles=[*ways, *lines, *sizes], loc="outside upper center", ncols=5)
+    bare = {"linestyle": "none", "markeredgewidth": 0}
     shown = named[named["method"] != RAW]
+    marks = [
+        Line2D([], [], **look, **bare, markersize=4, label="no method" if way == CONTROL else way)
+        for way, look in LOOKS.items()
+        if way in set(shown["way"])
+    ]
+    own = {"color": drawing.REFERENCE, "linewidth": 0.8, "label": "the targets' own entropy"}
+    marks.append(Line2D([], [], **own))
+    for cost in _COSTS:
+        look = {"marker": "o", "color": "black", "alpha": 0.6, "label": f"{cost:,} tokens"}
+        marks.append(Line2D([], [], **look, **bare, markersize=(_AREA * cost**0.5) ** 0.5))
+    figure.legend(handles=marks, loc="outside upper center", ncols=4)
     names = [
-        Line2D(
-            [],
-            [],
-            **LOOKS[row.way],
-            **none,
-            markersize=3,
-            label=drawing.plot_text(f"{row.line}  {row.method}", 44),
-        )
+        Line2D([], [], **LOOKS[row.way], **bare, markersize=3, label=f"{row.line}  {label}")
         for row in shown.itertuples()
+        for label in [drawing.plot_text(row.method, 40)]
     ]
     figure.legend(handles=names, loc="outside lower center", ncols=3, fontsize=6)

@@ -27,8 +27,8 @@ RANGES_TOKENS = 12  # of an answer: six digits at most, braces and end, with roo
 RANGES_FILE = Path("results/tasks/ranges.yaml")  # made from the config
 TAKEN = ("ranges", "knowledge", "form", "text", "adapter", "mt-bench")  # as tasks in metrics
 SECTION_4 = ("names/english", "numbers/1-10")  # its prompts: of figure 1, swept over temperatures
-# How a method gets its answers.
-WAYS = {Decoding: "decoding", Prompting: "prompting", Training: "training"}
+# How a method gets its answers; all others ask in another way.
+WAYS = {Decoding: "decoding", Training: "training"}
 OF_TASKS = "of-tasks"  # in place of a number: the table and the figure of tasks not the paper's
 
 
@@ -275,10 +275,14 @@ class Plan:
             settings = {"rank": self.training("all").rank}
             found["all"] = {"way": "training", "kind": "ours", "settings": settings}
         for tuning, method in self.methods.items():
-            way = next(way for kind, way in WAYS.items() if isinstance(method, kind))
+            ways = (way for kind, way in WAYS.items() if isinstance(method, kind))
             own = method.settings if isinstance(method, Training) else {}
             settings = {name: value for name, value in method.entry.items() if name != "kind"} | own
-            found[tuning] = {"way": way, "kind": method.entry["kind"], "settings": settings}
+            found[tuning] = {
+                "way": next(ways, "prompting"),
+                "kind": method.entry["kind"],
+                "settings": settings,
+            }
         for tuning, its in found.items():
             its["tuned_on"] = self.training_tasks(tuning) if tuning in self.tuned_on else []
         return found
