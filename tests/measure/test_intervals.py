@@ -267,6 +267,7 @@ def test_interval_of_mean_adds_each_side_in_quadrature():
     found = interval_of_mean([10.0, 20.0], [(7.0, 11.0), (16.0, 20.0)])
     assert found == pytest.approx((15 - 5 / 2, 15 + 1 / 2))
     assert interval_of_mean([math.inf, 2.0], [(math.inf, math.inf), (2.0, 2.0)])[1] == math.inf
+    assert interval_of_mean([math.inf, 2.0], [(7.0, math.inf), (1.0, 9.0)]) == (4.0, math.inf)
 
 
 def test_interval_of_mean_holds_the_mean_of_expectations():

@@ -160,6 +160,7 @@ def test_metrics_of_samples_equal_plain_python():
         "entropy": -sum(s * math.log(s) for s in shares),
         "entropy_model": statistics.mean([0.5, 1.0, 1.5, 2.0, 2.5]),
         "coverage_valid": 2,
+        "entropy_valid": -(2 / 3 * math.log(2 / 3) + 1 / 3 * math.log(1 / 3)),
         "top_share": 2 / 5,
         "valid_rate": 3 / 5,
         "target_rate": 3 / 5,
@@ -168,7 +169,8 @@ def test_metrics_of_samples_equal_plain_python():
     for metric, value in expected.items():
         found = row(table, metric, "numbers/a")
         assert found["value"] == pytest.approx(value, **close)
-        assert (found["n"], found["seed"], found["field"]) == (5, 7, "value")
+        n = 3 if metric == "entropy_valid" else 5
+        assert (found["n"], found["seed"], found["field"]) == (n, 7, "value")
 
 
 def test_intervals_of_samples_are_those_of_their_statistics():
@@ -180,6 +182,7 @@ def test_intervals_of_samples_are_those_of_their_statistics():
     assert interval("coverage") == pytest.approx(coverage_interval([1, 1, 1, 2], 5))
     assert interval("entropy") == pytest.approx(entropy_interval([1, 1, 1, 2]))
     assert interval("coverage_valid") == pytest.approx(coverage_interval([1, 2], 5))
+    assert interval("entropy_valid") == pytest.approx(entropy_interval([1, 2]))
     low, _ = coverage_interval([1, 2], 5)
     assert interval("targets_covered") == pytest.approx((low, 2))  # no more than there are
     wilson = stats.binomtest(3, 5).proportion_ci(0.95, method="wilson")
@@ -260,7 +263,8 @@ def test_rows_are_written_and_read_as_the_contract_says(tmp_path):
 
 def test_prompts_without_targets_have_no_target_metrics():
     table = measured(e=exact().iloc[:0], targets={})
-    sampled = {"coverage", "entropy", "top_share", "entropy_model", "coverage_valid", "valid_rate"}
+    sampled = {"coverage", "entropy", "top_share", "entropy_model", "valid_rate"}
+    sampled |= {"coverage_valid", "entropy_valid"}
     assert set(table["metric"]) == {*sampled, "natural_ratio"}
     assert set(table.loc[table["task"] == "numbers", "metric"]) == sampled
 
@@ -495,3 +499,45 @@ def test_the_reference_of_an_even_prompt_is_uniform_for_numbers_and_births_for_n
     births = stats.entropy(list(BIRTHS.values()))
     assert references("names", even) == {"names/own": pytest.approx(births, abs=0.05)}
     assert references("dice", even | {"two": WEIGHTED}).keys() == {"dice/two"}
+
+
+def test_unlisted_mass_is_the_probability_of_the_targets_that_training_did_not_see():
+    table = measured(listed={"numbers/a": ["1"]})
+    found = row(table, "unlisted_mass", "numbers/a")
+    assert tuple(found[["value", "ci_low", "ci_high", "n"]]) == (0.5, 0.5, 0.5, 1)
+    assert row(table, "unlisted_mass")["value"] == 0.5  # of b, training saw all
+    assert "unlisted_mass" not in set(measured()["metric"])
+
+
+TOKENS = {"numbers/a": [200, 35], "numbers/b": [150, 30]}
+
+
+def test_cost_is_tokens_over_valid_distinct_values_and_so_are_its_ends():
+    table = measured(tokens=TOKENS)
+    low, high = coverage_interval([1, 2], 5)
+    for metric, tokens in (("cost_read", 200), ("cost_written", 35)):
+        found = row(table, metric, "numbers/a")
+        assert found["value"] == pytest.approx(tokens / 2, **close)  # 1 and 2; 9 is not valid
+        ends = (tokens / high, tokens / low)
+        assert tuple(found[["ci_low", "ci_high"]]) == pytest.approx(ends)
+        assert found["n"] == 5
+    assert row(table, "cost_read")["value"] == pytest.approx((200 / 2 + 150 / 3) / 2, **close)
+    # Nobody counted those of names.
+    assert not set(table.loc[table["task"] == "names", "metric"]) & {"cost_read", "cost_written"}
+
+
+def test_where_no_answer_is_valid_a_valid_one_costs_infinitely_much_and_has_no_entropy():
+    none = samples()
+    none["valid"] &= none["prompt"] != "numbers/a"
+    table = measured(none, tokens=TOKENS)
+    found = row(table, "cost_read", "numbers/a")
+    _, high = coverage_interval([], 5)
+    assert found["value"] == found["ci_high"] == math.inf
+    assert found["ci_low"] == pytest.approx(200 / high)
+    mean = row(table, "cost_read")
+    other = row(table, "cost_read", "numbers/b")["ci_low"]
+    assert mean["value"] == mean["ci_high"] == math.inf
+    assert mean["ci_low"] == pytest.approx((200 / high + other) / 2)
+    # The task's mean is over the prompts that have one.
+    entropies = table[(table["metric"] == "entropy_valid") & (table["task"] == "numbers")]
+    assert entropies["prompt"].dropna().tolist() == ["numbers/b"]

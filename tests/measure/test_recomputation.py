@@ -342,6 +342,16 @@ OF_ANSWERS = {
 }
 
 
+def entropy_valid(answers):
+    return entropy([answer.value for answer in answers if answer.valid])
+
+
+def cost(answers, tokens):
+    """Of all answers, for each distinct value of a valid one."""
+    distinct = len(valid_values(answers))
+    return tokens / distinct if distinct else math.inf, len(answers), None
+
+
 def target_rate(answers, texts):
     return rate(sum(answer.value in texts for answer in answers), len(answers))
 
@@ -452,7 +462,8 @@ def recomputed(folder):
             rows(folder, f"{kind}/tiny/{tuning}")
             for kind in ("samples", "exact", "text", "verdicts")
         )
-        by_prompt, scored = of_answers(drawn, texts, births), by(exact, "prompt")
+        tokens = json.loads((folder / f"samples/tiny/{tuning}.run.json").read_text())["tokens"]
+        by_prompt, scored = of_answers(drawn, texts, births, tokens), by(exact, "prompt")
         assert set(by_prompt) == set(scored)
         by_prompt = {prompt: its | of_targets(scored[prompt]) for prompt, its in by_prompt.items()}
         found |= of_prompts(by_prompt, tuning, "value") | of_text(text, tuning)
@@ -477,14 +488,19 @@ def by(table, key):
     return groups
 
 
-def of_answers(drawn, texts, births):
-    """By prompt and metric."""
+def of_answers(drawn, texts, births, tokens=None):
+    """By prompt and metric; nobody counts the tokens of a sweep."""
     found = {}
     for prompt, its in by(drawn, "prompt").items():
         answers = [read_answer(row, 6 if prompt == "biographies/sketch" else 1) for row in its]
         outcomes = [answer.outcome for answer in answers]
         found[prompt] = {metric: plain(outcomes) for metric, plain in OF_OUTCOMES.items()}
         found[prompt] |= {metric: plain(answers) for metric, plain in OF_ANSWERS.items()}
+        if valid_values(answers):
+            found[prompt]["entropy_valid"] = entropy_valid(answers)
+        if tokens:
+            costs = zip(("cost_read", "cost_written"), tokens[prompt], strict=True)
+            found[prompt] |= {metric: cost(answers, its) for metric, its in costs}
         if prompt != "biographies/sketch":
             found[prompt]["target_rate"] = target_rate(answers, texts[prompt])
             found[prompt]["targets_covered"] = targets_covered(answers, texts[prompt])
@@ -548,7 +564,14 @@ def of_text(paragraphs, tuning):
 def of_adapter(adapter, tuning):
     tuned = parameters(adapter / "adapter_model.safetensors")
     n = tuned + parameters(MODEL / "model.safetensors")
-    return {("tiny", tuning, "adapter", None, "value", "trainable_share"): certain(tuned / n, n)}
+    read = json.loads((adapter / "run.json").read_text())
+    found = {
+        "trainable_share": certain(tuned / n, n),
+        "training_tokens": certain(read["tokens"], read["tokens"]),
+    }
+    return {
+        ("tiny", tuning, "adapter", None, "value", metric): its for metric, its in found.items()
+    }
 
 
 def parameters(file):

@@ -59,6 +59,7 @@ COMMANDS = {
     },
     "tables-of-tasks": "paper.tables_of_tasks:tables_of_tasks",
     "figure-of-tasks": "paper.figure_of_tasks:figure_of_tasks",
+    "method-times": "paper.method_times:method_times",
     "report-pages": "paper.report_pages:report_pages",
     "publish": "paper.publish:publish",
     "schema": "config.config:print_schema",

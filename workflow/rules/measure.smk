@@ -9,6 +9,7 @@ localrules:
 rule measure:
     input:
         samples=of_model("samples"),
+        asked=of_model("asked"),  # beside them
         exact=of_model("exact"),
         text=of_model("text"),
         adapters=of_model("trained"),

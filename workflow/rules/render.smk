@@ -3,6 +3,7 @@
 
 localrules:
     figures,
+    method_times,
     render,
     report_pages,
     scorecard,
@@ -11,6 +12,7 @@ localrules:
 
 PUBLISHED = f"{RESOURCES}/paper/published.csv"
 MEASURED = {"metrics": "results/metrics.parquet", "records": SHOWN}
+COMPARED = MEASURED | {"targets": jobs.target_files(PLAN.of_values)}
 WRITTEN = {"biographies": BIOGRAPHIES, "records": SHOWN}
 # What each figure is drawn from, under the names of its command's options.
 FIGURES = {
@@ -30,6 +32,8 @@ FIGURES = {
     4: MEASURED,
     5: WRITTEN,
     6: MEASURED,
+    7: COMPARED,
+    8: COMPARED,
     OF_TASKS: MEASURED | {"targets": jobs.target_files(PLAN.own_tasks)},
 }
 # Likewise each group of tables; below, what else they are told: table 3 draws answers.
@@ -37,20 +41,24 @@ TABLES = {
     (1, 2, 3): WRITTEN | {"published": PUBLISHED, "targets": "results/targets/biographies.parquet"},
     (4, 5, 6): MEASURED | {"published": PUBLISHED, "names": rules.names.output.run},
     (7, 8): MEASURED | WRITTEN | {"published": PUBLISHED},
+    (9,): COMPARED,
     (10,): MEASURED,
     (FROM_OUTSIDE,): MEASURED | {"targets": jobs.target_files(CONFIG.outside)},
     (OF_TASKS,): FIGURES[OF_TASKS],
 }
 TOLD = {
     (1, 2, 3): {"seed": CONFIG.seed},
+    **dict.fromkeys([7, 8, (9,)], {"methods": PLAN.compared}),
     (10,): {"tuned_on": PLAN.tuned_on.get(STATED)},
 }
 SHOWN_FIGURES = [n for n in FIGURES if PLAN.has_figure(n)]
 SHOWN_TABLES = [group for group in TABLES if PLAN.has_table(group[0])]
 SCORECARD = ["results/scorecard.md"] if PLAN.of_the_paper else []
+TIMES = ["results/method-times.md"] if CONFIG.methods else []
 PAGED = [
     *(["scorecard"] if SCORECARD else []),
     *(f"table-{n}" for group in SHOWN_TABLES for n in group),
+    *(["method-times"] if TIMES else []),
 ]
 
 # The part of the paper that each result is from, if it is.
@@ -63,8 +71,9 @@ SECTIONS = {
     **dict.fromkeys(["figure-4", "figure-5"], "4 Biographies (section 6)"),
     **{f"table-{n}": "4 Biographies (section 6)" for n in (1, 2, 3, 7, 8)},
     "figure-6": "5 General capabilities (appendix B.5)",
-    "table-10": "Stated distributions",
-    f"table-{FROM_OUTSIDE}": "6 Checks from outside",
+    **dict.fromkeys(["figure-7", "figure-8", "table-9", "method-times"], "6 Other methods"),
+    "table-10": "7 Stated distributions",
+    f"table-{FROM_OUTSIDE}": "8 Checks from outside",
     **dict.fromkeys([f"figure-{OF_TASKS}", f"table-{OF_TASKS}"], "Your own tasks"),
 }
 
@@ -153,17 +162,35 @@ for number in SHOWN_FIGURES:
         params:
             command=f"figure-{number}",
             given=given,
+            flags=options(**TOLD.get(number, {})),
             caption=PLAN.caption,
             folder=subpath(output[0], parent=True),
             code=fingerprint("paper"),
         shell:
-            "diffuselm {params.command} {params.given} --out {params.folder} > {log} 2>&1"
+            "diffuselm {params.command} {params.given} {params.flags} --out {params.folder} > {log} 2>&1"
+
+
+rule method_times:
+    input:
+        "results/metrics.parquet",  # when all else is done
+    output:
+        "results/method-times.md",
+    log:
+        "results/logs/method-times.log",
+    conda:
+        ENVIRONMENT
+    params:
+        results="results",
+        code=fingerprint("paper"),
+    shell:
+        "diffuselm method-times --results {params.results} --out {output} > {log} 2>&1"
 
 
 rule report_pages:
     input:
         SCORECARD,
         rules.tables.input,
+        TIMES,
     output:
         [in_report(f"results/report/{page}.html") for page in PAGED],
     log:

@@ -140,11 +140,12 @@ def interval_of_mean(values: Sequence[float], intervals: Sequence[Interval]) -> 
     The distances to the lower ends, and apart from them to the upper ends, add in quadrature.
     """
     mean = sum(values) / len(values)
+    if math.isinf(mean):  # distances to it are none; it is at least the mean of the lower ends
+        return sum(low for low, _ in intervals) / len(values), mean
 
     def spread(end: int) -> float:
-        # An exact value may be infinite: its distance to itself is 0, not inf - inf.
         pairs = zip(values, intervals, strict=True)
-        return math.hypot(*(0.0 if v == ci[end] else v - ci[end] for v, ci in pairs)) / len(values)
+        return math.hypot(*(v - ci[end] for v, ci in pairs)) / len(values)
 
     return mean - spread(0), mean + spread(1)
 

@@ -106,6 +106,7 @@ class Answers:
     logprobs: np.ndarray
     targets: Mapping[str, float] | None  # with weights; None where they are no whole answers
     natural: Mapping[str, float]  # probability of each value; empty where none is known
+    tokens: Sequence[int] | None = None  # of all calls, and of all answers; None where not counted
 
     def __len__(self) -> int:
         return len(self.values)
@@ -132,8 +133,36 @@ def distinct_10(answers: Answers) -> Estimate | None:
 
 def coverage_valid(answers: Answers) -> Estimate:
     """Distinct values of valid answers (Eq. 4)."""
+    return coverage(_valid_values(answers), len(answers))
+
+
+def entropy_valid(answers: Answers) -> Estimate | None:
+    """Plug-in entropy (nats) of the values of valid answers (Eq. 3); None where there is none."""
+    return entropy(found) if (found := _valid_values(answers)) else None
+
+
+def _valid_values(answers: Answers) -> list[str]:
     pairs = zip(answers.values, answers.valid, strict=True)
-    return coverage([value for value, valid in pairs if valid and value is not None], len(answers))
+    return [value for value, valid in pairs if valid and value is not None]
+
+
+def cost_read(answers: Answers) -> Estimate | None:
+    """Tokens of all calls' prompts for each valid distinct value (Table 9)."""
+    return answers.tokens and _cost(answers.tokens[0], answers)
+
+
+def cost_written(answers: Answers) -> Estimate | None:
+    """Tokens of all answers for each valid distinct value (Table 9)."""
+    return answers.tokens and _cost(answers.tokens[1], answers)
+
+
+def _cost(tokens: int, answers: Answers) -> Estimate:
+    """Tokens over `coverage_valid` and the ends of its interval; infinite where none is valid.
+
+    So it grows with N: distinct values become rarer.
+    """
+    distinct, low, high, n = coverage_valid(answers)
+    return Estimate(*(tokens / each if each else math.inf for each in (distinct, high, low)), n)
 
 
 def valid_rate(answers: Answers) -> Estimate:
@@ -202,11 +231,14 @@ OF_ANSWERS = by_name(
     distinct_10,
     entropy_model,
     coverage_valid,
+    entropy_valid,
     valid_rate,
     target_rate,
     targets_covered,
     recall,
     chi_square_p,
+    cost_read,
+    cost_written,
     natural_ratio,
 )
 
@@ -267,6 +299,14 @@ def recall_1000(weight: ArrayLike, probability: ArrayLike) -> float:
 OF_TARGETS = by_name(kl, tv, target_mass, entropy_exact, recall_10, recall_1000)
 
 
+def unlisted_mass(unlisted: ArrayLike) -> float:
+    """Probability that the answer is a target that training did not list (Figure 8).
+
+    `unlisted` (shape: such targets) are the model's probabilities of these.
+    """
+    return math.fsum(unlisted)
+
+
 # Of prose, given as the words of each text.
 
 _WORD = re.compile(r"[^\W_]+(?:['-][^\W_]+)*")
@@ -300,6 +340,7 @@ def unigram_diversity(texts: Sequence[Sequence[str]]) -> Estimate:
 UP_TO_ONE = (
     "tv",
     "target_mass",
+    "unlisted_mass",
     "chi_square_p",
     "unigram_diversity",
     "recall",

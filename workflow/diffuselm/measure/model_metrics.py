@@ -34,8 +34,10 @@ def measure_model(
 ) -> None:
     """Write the metrics of one model; files are named MODEL/RUN, but those of adapters run.json.
 
-    `samples`, `exact` and `text` are of the same runs, in the same order; `seed` is the config's
-    first; `sweep`, a file or none, has answers of the tuning `baseline` at other temperatures.
+    `samples`, `exact` and `text` are of the same runs, in the same order, and beside each of
+    `samples` lies its run.json, which counts tokens. That of an adapter says under `listed` which
+    targets of a prompt it was trained on, where not on all. `seed` is the config's first; `sweep`,
+    a file or none, has answers of the tuning `baseline` at other temperatures.
     """
     births = read_table(natural, NATURAL).to_pandas()
     prompts = {prompt.id: prompt for prompt in read_prompts(targets)}
@@ -44,17 +46,21 @@ def measure_model(
     listed = {id: its for id, its in sets.items() if its.texts}
     weights = {id: dict(zip(its.texts, its.weights, strict=True)) for id, its in listed.items()}
     known = weights, dict(zip(births["name"], births["probability"], strict=True))
+    trained = {run.parent.name: run for run in adapters}
     frames = []
     for answers, scores, paragraphs in zip(samples, exact, text, strict=True):
         drawn = read_table(answers, SAMPLES).to_pandas()
         scored = read_table(scores, EXACT).to_pandas()
-        frames.append(measure(drawn, scored, *known, **_run(answers, seed)))
+        told = {"tokens": read_json(answers.with_suffix(".run.json")).get("tokens")}
+        if adapter := trained.get(answers.stem):
+            told["listed"] = read_json(adapter).get("listed")
+        frames.append(measure(drawn, scored, *known, **_run(answers, seed), **told))
         losses = read_table(paragraphs, TEXT).to_pandas()
         if len(losses):
             frames.append(_row("text", "loss_per_token", loss_per_token(losses), paragraphs, seed))
     for run in adapters:
-        share = trainable_share(run)
-        frames.append(_row("adapter", "trainable_share", share, run.parent, seed))
+        for metric in (trainable_share, training_tokens):
+            frames.append(_row("adapter", metric.__name__, metric(run), run.parent, seed))
     for path in sweep:
         ids = {"model": path.stem, "tuning": baseline, "seed": seed}
         swept = read_table(path, SWEEP).to_pandas()
@@ -77,6 +83,12 @@ def trainable_share(run: Path) -> Estimate:
     """Share of the parameters that tuning an adapter trains (footnote 4), from its run.json."""
     record = read_json(run)
     return exactly(record["tuned_parameters"] / record["parameters"], record["parameters"])
+
+
+def training_tokens(run: Path) -> Estimate:
+    """Tokens that training an adapter read, from its run.json; they are n, too."""
+    tokens = read_json(run)["tokens"]
+    return exactly(float(tokens), tokens)
 
 
 def _of_records(

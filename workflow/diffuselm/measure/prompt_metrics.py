@@ -1,6 +1,6 @@
 """The metrics of each prompt under one tuning, and their means over the prompts of each task."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,7 @@ from diffuselm.measure.metrics import (
     exactly,
     metric_rows,
     outcomes,
+    unlisted_mass,
 )
 from diffuselm.measure.natural import NAMES
 from diffuselm.tasks.prompts import task_of
@@ -34,13 +35,17 @@ def measure(
     tuning: str,
     seed: int,
     field: str = "value",
+    tokens: Mapping[str, Sequence[int]] | None = None,
+    listed: Mapping[str, Sequence[str]] | None = None,
 ) -> pd.DataFrame:
     """All metrics of one (model, tuning), as rows of `schemas.METRICS`.
 
     `samples` and `exact` have the columns of the schemas of these names; `targets` are the weights
     of the targets of each prompt whose targets are whole answers, `births` the probability of each
-    name. One row per prompt and metric, then one per task and metric (prompt null): the mean over
-    the task's prompts that have it, as in tables 5 and 6, its n their total. `seed` is that of the
+    name, and `tokens` those of each prompt's calls and of all answers to it, where they are
+    counted; `listed` are the targets that training saw of each prompt of which it did not see all.
+    One row per prompt and metric, then one per task and metric (prompt null): the mean over the
+    task's prompts that have it, as in tables 5 and 6, its n their total. `seed` is that of the
     exact metrics; those of samples are measured apart for each seed drawn. The order of the tables'
     rows changes nothing. Raises InputError for ids without task, repeated targets, and
     log-probabilities or distributions that are none.
@@ -52,11 +57,15 @@ def measure(
     found: dict[int, dict[str, Estimates]] = {}
     for (drawn, prompt), rows in samples.groupby(["seed", "prompt"]):
         known = births if task_of(prompt) == NAMES else {}
-        of_prompt = _of_samples(rows, targets.get(prompt), known, f"{where}: {prompt}")
+        about = targets.get(prompt), known, (tokens or {}).get(prompt)
+        of_prompt = _of_samples(rows, *about, f"{where}: {prompt}")
         found.setdefault(int(drawn), {})[prompt] = of_prompt
     for prompt, rows in exact.groupby("prompt"):
         of_prompt = found.setdefault(seed, {}).setdefault(prompt, {})
         of_prompt |= _of_exact(rows, f"{where}: {prompt}")
+        if prompt in (listed or {}):
+            unlisted = rows.loc[~rows["target"].isin(listed[prompt]), "probability"]
+            of_prompt["unlisted_mass"] = exactly(unlisted_mass(unlisted), len(unlisted))
     rows = [row for drawn, by_prompt in sorted(found.items()) for row in _rows(drawn, by_prompt)]
     return metric_rows(rows, model=model, tuning=tuning, field=field)
 
@@ -65,6 +74,7 @@ def _of_samples(
     rows: pd.DataFrame,
     targets: Mapping[str, float] | None,
     natural: Mapping[str, float],
+    tokens: Sequence[int] | None,
     where: str,
 ) -> Estimates:
     logprobs = rows["logprob"].to_numpy(np.float64, na_value=np.nan)
@@ -73,7 +83,7 @@ def _of_samples(
         raise InputError(f"{where}: logprob holds {wrong[0]}; expected finite numbers <= 0")
     values = [None if pd.isna(value) else value for value in rows["value"]]
     drawn = outcomes(values, rows["text"].tolist())
-    answers = Answers(drawn, values, rows["valid"].tolist(), logprobs, targets, natural)
+    answers = Answers(drawn, values, rows["valid"].tolist(), logprobs, targets, natural, tokens)
     found = {name: metric(drawn) for name, metric in OF_OUTCOMES.items()}
     of_answers = {name: metric(answers) for name, metric in OF_ANSWERS.items()}
     return found | {name: one for name, one in of_answers.items() if one is not None}

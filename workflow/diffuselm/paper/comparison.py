@@ -14,7 +14,7 @@ from scipy.special import stdtrit
 from diffuselm.config.base import checked
 from diffuselm.config.paper import PAPER_TASKS, PaperModel
 from diffuselm.errors import InputError
-from diffuselm.files.runs import HELD
+from diffuselm.files.runs import HELD, is_method
 from diffuselm.files.schemas import METRICS
 from diffuselm.files.tables import read_table
 from diffuselm.measure.metrics import up_to_one
@@ -109,8 +109,9 @@ def load_models(records: Sequence[Path]) -> tuple[ModelRecord, ...]:
 
 
 def read_metrics(path: Path) -> pd.DataFrame:
-    """Rows of `schemas.METRICS`."""
-    return read_table(path, METRICS).to_pandas()
+    """Rows of `schemas.METRICS`, but those of methods, which `methods` alone compares."""
+    metrics = read_table(path, METRICS).to_pandas()
+    return metrics[~metrics["tuning"].map(is_method).astype(bool)]
 
 
 def mean_over_seeds(metrics: pd.DataFrame, field: str = "value") -> dict[Key, Number]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from diffuselm.errors import InputError
 from diffuselm.files.json_files import read_json
+from diffuselm.files.runs import is_method
 
 WEIGHTS = "adapter_model.safetensors"
 
@@ -61,10 +62,10 @@ def waits_for(jobs: Sequence[JobTime], results: Path) -> dict[str, set[str]]:
             before = {each for each in names if model in each.split("/")} - {name}
         elif stage == "tune":
             before = {f"tune/{model}/{starts.get((model, run))}"}
-        elif stage == "sweep":
-            before = {f"tune/{model}/form"}  # where that is the baseline
         else:
             before = {f"tune/{model}/{run.removeprefix('held-')}"}
+            if stage == "sweep" or (is_method(run) and not before & names):
+                before = {f"tune/{model}/form"}  # where that is the baseline
         found[name] = (before | {f"converted/{model}"} - {name}) & names
     return found
 

@@ -40,14 +40,19 @@ class Table:
     better: pd.DataFrame | None = None
 
 
-def write_table_files(out: Path, table: Table, data: pd.DataFrame) -> None:
-    """Write `out`/table-N.md and .tex of `table`, and .csv of the `data` behind it, each whole."""
+def write_table_files(
+    out: Path, table: Table, data: pd.DataFrame, further: Sequence[Table] = ()
+) -> None:
+    """Write `out`/table-N.md and .tex of `table`, and .csv of the `data` behind it, each whole.
+
+    Under `table` stand `further` ones, which are its sections.
+    """
     # Answers may hold a bare carriage return, which only a quoted cell keeps.
     quoting = csv.QUOTE_NONNUMERIC if table.better is None else csv.QUOTE_MINIMAL
     files = {
         "csv": data.to_csv(index=False, lineterminator="\n", quoting=quoting),
-        "md": markdown(table),
-        "tex": latex(table),
+        "md": "\n".join(map(markdown, (table, *further))),
+        "tex": "\n".join(map(latex, (table, *further))),
     }
     for kind, text in files.items():
         with written_whole(Path(out) / f"table-{table.number}.{kind}") as part:
@@ -83,7 +88,7 @@ def decimal(value: float, digits: int) -> str:
     """A number with so many decimals, also where it is infinite or none."""
     if math.isnan(value):
         return DASH
-    return "∞" if math.isinf(value) else f"{value:.{digits}f}"
+    return "∞" if math.isinf(value) else f"{value:,.{digits}f}"
 
 
 def markdown(table: Table) -> str:

@@ -60,6 +60,7 @@ def of_model(plan: Plan, name: str) -> dict[str, Any]:
         "showing": options(baseline=baseline, **shown),
         "baseline": baseline,
         "samples": files_of_runs("samples", name, runs),
+        "asked": [f"results/samples/{name}/{run}.run.json" for run in runs],
         "exact": files_of_runs("exact", name, runs),
         "text": files_of_runs("text", name, runs),
         "trained": [f"{adapter_folder(name, run)}/run.json" for run in plan.tuned_runs(name)],

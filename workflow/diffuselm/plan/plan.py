@@ -12,10 +12,11 @@ from diffuselm.config.sample import AnswerSettings
 from diffuselm.config.tune import LoraSettings, TuneSettings
 from diffuselm.errors import InputError
 from diffuselm.files.runs import HELD, is_held, method_tuning, run_name
-from diffuselm.methods.method import Method, Prompting, read_method
+from diffuselm.methods.method import Decoding, Method, Prompting, read_method
 from diffuselm.methods.prompt_search import PromptSearch
 from diffuselm.methods.training import Training
 from diffuselm.model.source.gguf_files import find_gguf, read_header
+from diffuselm.paper.curves import curves_of
 from diffuselm.plan.checks import FORM, KNOWLEDGE, check_files
 from diffuselm.tasks.outside import read_outside
 from diffuselm.tasks.paragraphs import read_paragraphs
@@ -31,6 +32,8 @@ RANGES_FILE = Path("results/tasks/ranges.yaml")  # made from the config
 TAKEN = ("ranges", "knowledge", "form", "text", "adapter", "mt-bench")  # as tasks in metrics
 SECTION_4 = ("names/english", "numbers/1-10")  # its prompts: of figure 1, swept over temperatures
 FROM_OUTSIDE = 11  # the number of the table of tasks from outside
+# How a method gets its answers; all others ask in another way.
+WAYS = {Decoding: "decoding", Training: "training"}
 OF_TASKS = "of-tasks"  # in place of a number: the table and the figure of tasks not the paper's
 
 
@@ -211,13 +214,12 @@ class Plan:
         ranges = ["ranges"] if "ranges" in self.task_files else []
         if tuning == "base":
             return [*self.prompts, *(ranges if baseline == "base" else [])]
-        of_values = [task for task in self.prompts if task not in self.of_records]
         if tuning in self.methods:
-            return list(self.methods[tuning].tasks or of_values)
+            return list(self.methods[tuning].tasks or self.of_values)
         if tuning == FORM:
-            return [*of_values, *ranges]
+            return [*self.of_values, *ranges]
         if tuning == HELD and baseline != FORM:
-            return of_values
+            return self.of_values
         if tuning in (HELD, "all"):
             return list(self.prompts)
         if is_held(tuning):
@@ -285,8 +287,35 @@ class Plan:
         """Whether some task is the paper's: else it has no table, figure or claim to show."""
         return any(task in (*PAPER_TASKS, BIOGRAPHIES) for task in self.prompts)
 
+    @property
+    def compared(self) -> dict[str, dict[str, Any]]:
+        """What Table 9 says of each method, and of ours as it is, by tuning."""
+        found = {}
+        if "all" in self.tuned_on:
+            settings = {"rank": self.training("all").rank}
+            found["all"] = {"way": "training", "kind": "ours", "settings": settings}
+        for tuning, method in self.methods.items():
+            ways = (way for kind, way in WAYS.items() if isinstance(method, kind))
+            own = method.settings if isinstance(method, Training) else {}
+            settings = {name: value for name, value in method.entry.items() if name != "kind"} | own
+            found[tuning] = {
+                "way": next(ways, "prompting"),
+                "kind": method.entry["kind"],
+                "settings": settings,
+            }
+        for tuning, its in found.items():
+            its["tuned_on"] = self.training_tasks(tuning) if tuning in self.tuned_on else []
+        return found
+
+    @property
+    def of_values(self) -> list[str]:
+        """The tasks whose answers are one value."""
+        return [task for task in self.prompts if task not in self.of_records]
+
     def has_figure(self, number: int | str) -> bool:
         """Whether the config has the prompts that a figure shows."""
+        if number in (7, 8):
+            return bool(self.methods) and (number == 7 or curves_of(self.compared))
         there = {1: {*SECTION_4} <= self._asked, 2: "ranges" in self.task_files}
         there |= dict.fromkeys((4, 5), BIOGRAPHIES in self.prompts)
         if number == OF_TASKS:
@@ -295,6 +324,8 @@ class Plan:
 
     def has_table(self, number: int | str) -> bool:
         """Whether the config has the tasks that a table shows."""
+        if number == 9:
+            return bool(self.methods)
         if number == OF_TASKS:
             return bool(self.own_tasks)
         if number == FROM_OUTSIDE:

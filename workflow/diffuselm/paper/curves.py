@@ -1,0 +1,38 @@
+"""The curves of Figure 8: methods that differ in one setting, with the same tasks tuned on."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+# The kind of method whose setting changes along a curve; and where `all`, which is ours as it is,
+# stands on it.
+KINDS = {"rank": "ours", "targets": "ours", "strength": "near-base"}
+_OF_ALL = {"strength": 0}
+
+
+class Curve(NamedTuple):
+    """What changes along it, and the tuning at each value of that, rising."""
+
+    setting: str
+    tuned_on: tuple[str, ...]
+    tunings: dict[float, str]
+
+
+def curves_of(methods: Mapping[str, Mapping[str, Any]]) -> list[Curve]:
+    """The curves of two points or more among what `Plan.compared` says of methods."""
+    found = []
+    for setting, kind in KINDS.items():
+        points: dict[tuple[str, ...], dict[float, str]] = {}
+        for tuning, method in methods.items():
+            settings = method["settings"]
+            if tuning == "all" and setting in _OF_ALL:
+                settings = {setting: _OF_ALL[setting]}
+            elif method["kind"] != kind:
+                continue
+            if {*settings} == {setting}:
+                points.setdefault((*method["tuned_on"],), {})[settings[setting]] = tuning
+        found += [
+            Curve(setting, tasks, dict(sorted(its.items())))
+            for tasks, its in points.items()
+            if len(its) > 1
+        ]
+    return found
