@@ -10,6 +10,7 @@ from diffuselm.errors import InputError
 from diffuselm.files.json_files import write_json
 from diffuselm.files.provenance import run_record
 from diffuselm.paper.job_times import JobTime, read_job_times, seconds_on, waits_for
+from diffuselm.paper.method_times import method_times
 from diffuselm.paper.publish import LARGEST, publish
 from sketches import write_dataset
 
@@ -162,6 +163,43 @@ def test_a_job_waits_for_what_it_reads(results):
     assert waits["tune/m/biographies"] == waits["sample/m/all"] == {"tune/m/all"}
     assert waits["sample/m/biographies"] == {"tune/m/biographies"}
     assert waits["measure/m"] == {name for name in TIMES if "/m/" in name}
+
+
+METHODS = {
+    "tune/m/form": 60,
+    "sample/m/method-draws": 30,
+    "tune/m/method-trains": 120,
+    "sample/m/method-trains": 12,
+    "sample/m/method-trains.seed-2": 18,
+    "measure/m": 60,
+}
+
+
+@pytest.fixture
+def with_methods(tmp_path):
+    """A run of a model that was taught the form: a method trains, another does not."""
+    for name, seconds in METHODS.items():
+        row = f"{seconds}\t0:00:00\t9\t0\t0\t0\t0\t0\t100\t{seconds}\n"
+        put(tmp_path / f"results/benchmarks/{name}.tsv", HEADER + row)
+    return tmp_path / "results"
+
+
+def test_a_method_that_trains_nothing_waits_for_the_baseline(with_methods):
+    waits = waits_for(read_job_times(with_methods), with_methods)
+    assert waits["sample/m/method-draws"] == {"tune/m/form"}
+    assert waits["sample/m/method-trains"] == {"tune/m/method-trains"}
+
+
+def test_each_method_says_what_it_took_of_the_run_under_all_seeds(with_methods):
+    method_times(results=with_methods, out=with_methods / "times.md")
+    text = (with_methods / "times.md").read_text()
+    rows = [line for line in text.splitlines() if line.startswith("|")][2:]
+    assert rows == [
+        "| m | trains | 2.0 | 0.5 | 2.5 | 50.0% |",
+        "| m | draws | 0.0 | 0.5 | 0.5 | 10.0% |",
+        "| all | everything else | 1.0 | 0.0 | 2.0 | 40.0% |",
+    ]
+    assert "6 timed jobs took 5.0 minutes of CPU" in text
 
 
 @given(

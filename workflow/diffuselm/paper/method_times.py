@@ -1,6 +1,5 @@
 """What each method of a run took of its time, as a page of the report."""
 
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -11,8 +10,8 @@ from diffuselm.paper.table_files import escape_markdown, markdown_rows
 from diffuselm.paper.templating import filled
 
 _CORES = (1, 2)
-_STAGES = ("tune", "sample")
-_HEADS = ("model", "method", "tuning", "sampling", "share of the run")
+_HEADS = ("model", "method", "tuning", "sampling", "together", "share of the run")
+_REST = ("all", "everything else")
 
 
 def method_times(*, results: Path, out: Path) -> None:
@@ -33,20 +32,18 @@ def method_times(*, results: Path, out: Path) -> None:
 
 def _rows(jobs: Sequence[JobTime], whole: float) -> Iterator[list[str]]:
     """A row for each model and method, the longest first, and one for all else."""
-    took: dict[tuple[str, str], dict[str, float]] = defaultdict(lambda: defaultdict(float))
+    took: dict[tuple[str, str], dict[str, float]] = {}
     for job in jobs:
         stage, *place = job.name.split("/")
         tuning = split_run(place[-1], 0)[0]
-        if stage in _STAGES and is_method(tuning):
-            took[place[0], tuning.removeprefix(METHOD)][stage] += job.cpu_seconds
-    of_methods = {key: sum(stages.values()) for key, stages in took.items()}
-    for key in sorted(of_methods, key=lambda key: (-of_methods[key], key)):
-        minutes = [
-            _minutes(took[key][stage]) if stage in took[key] else "none" for stage in _STAGES
-        ]
-        yield [*map(escape_markdown, key), *minutes, f"{of_methods[key] / whole:.1%}"]
-    rest = whole - sum(of_methods.values())
-    yield ["all", "everything else", "", _minutes(rest), f"{rest / whole:.1%}"]
+        key = (place[0], tuning.removeprefix(METHOD)) if is_method(tuning) else _REST
+        of_stages = took.setdefault(key, {})
+        of_stages[stage] = of_stages.get(stage, 0.0) + job.cpu_seconds
+    together = {key: sum(of_stages.values()) for key, of_stages in took.items()}
+    for key in sorted(took, key=lambda key: (key == _REST, -together[key], key)):
+        stages = (_minutes(took[key].get(stage, 0.0)) for stage in ("tune", "sample"))
+        share = f"{together[key] / whole:.1%}"
+        yield [*map(escape_markdown, key), *stages, _minutes(together[key]), share]
 
 
 def _minutes(seconds: float) -> str:

@@ -315,7 +315,7 @@ class Plan:
     def has_figure(self, number: int | str) -> bool:
         """Whether the config has the prompts that a figure shows."""
         if number in (7, 8):
-            return bool(self.methods) and (number == 7 or curves_of(self.compared))
+            return bool(self.methods) and (number == 7 or curves_of(self.compared) != [])
         there = {1: {*SECTION_4} <= self._asked, 2: "ranges" in self.task_files}
         there |= dict.fromkeys((4, 5), BIOGRAPHIES in self.prompts)
         if number == OF_TASKS:
