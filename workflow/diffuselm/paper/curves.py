@@ -1,4 +1,4 @@
-"""The curves of Figure 8: methods that differ in one setting, with the same tasks tuned on."""
+"""The curves of Figure 8: methods that differ in one setting alone, tuned on the same tasks."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -21,18 +21,20 @@ def curves_of(methods: Mapping[str, Mapping[str, Any]]) -> list[Curve]:
     """The curves of two points or more among what `Plan.compared` says of methods."""
     found = []
     for setting, kind in KINDS.items():
-        points: dict[tuple[str, ...], dict[float, str]] = {}
+        points: dict[tuple[tuple[str, ...], str], dict[float, str]] = {}
         for tuning, method in methods.items():
             settings = method["settings"]
             if tuning == "all" and setting in _OF_ALL:
                 settings = {setting: _OF_ALL[setting]}
             elif method["kind"] != kind:
                 continue
-            if {*settings} == {setting}:
-                points.setdefault((*method["tuned_on"],), {})[settings[setting]] = tuning
+            if setting in settings:
+                others = sorted((name, at) for name, at in settings.items() if name != setting)
+                alike = (*method["tuned_on"],), str(others)
+                points.setdefault(alike, {})[settings[setting]] = tuning
         found += [
             Curve(setting, tasks, dict(sorted(its.items())))
-            for tasks, its in points.items()
+            for (tasks, _), its in points.items()
             if len(its) > 1
         ]
     return found
