@@ -137,10 +137,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", type=Path, default=ROOT / "resources" / "models" / "tiny-gemma")
     parser.add_argument("--repeats", type=int, default=100)
-    parser.add_argument("--most", type=int, default=400, help="steps")
+    parser.add_argument("--most", type=int, default=300, help="steps")
     parser.add_argument("--every", type=int, default=5, help="steps between two looks at the KL")
     parser.add_argument("--seeds", type=int, default=3, help="of the drawn losses")
-    parser.add_argument("--later", type=int, default=25, help="steps before another look at it")
+    parser.add_argument("--later", type=int, default=25, help="steps before the second look at it; 0 for none")
     parser.add_argument("--learning-rate", type=float, default=5e-4)
     parser.add_argument("--prompts", nargs="+", default=["numbers", "names"])
     arguments = parser.parse_args()
@@ -154,10 +154,11 @@ def main() -> None:
         print(f"{arguments.model.name}, {prompt.id}, {len(prompt.tree.leaf)} targets, KL before "
               f"tuning {tuning.kl():.2f} nats", flush=True)  # fmt: skip
         variance(tuning, arguments.repeats)
-        for _ in zip(range(arguments.later), tuning.steps(METHODS["ours"], seed=0), strict=False):
-            pass
-        print(f"    after {arguments.later} steps of ours, KL {tuning.kl():.2f} nats:")
-        variance(tuning, arguments.repeats)
+        if arguments.later:
+            for _ in zip(range(arguments.later), tuning.steps(METHODS["ours"], 0), strict=False):
+                pass
+            print(f"    after {arguments.later} steps of ours, KL {tuning.kl():.2f} nats:")
+            variance(tuning, arguments.repeats)
         steps(tuning, arguments.most, arguments.every, arguments.seeds)
         print(f"  {time.perf_counter() - began:.0f} s", flush=True)
 
