@@ -193,3 +193,20 @@ def test_few_targets_of_uneven_weights_keep_their_ratios():
     expected = weights / weights.sum()
     np.testing.assert_allclose(listed.tree.mass[listed.tree.leaf], expected)
     np.testing.assert_allclose(listed.prompt.targets.weights, expected)
+
+
+def test_virtual_tokens_are_counted_where_they_are_read(small_model):
+    """Those of prompt tuning pass through the model; those of prefix tuning are keys and values."""
+    settings = changed(TWO, token_budget=64)
+    for kind, more in (("prompt", 3), ("prefix", 0)):
+        base, read = small_model("Llama"), []
+
+        def count(module, _, output, read=read):
+            if module.training:
+                read.append(output.last_hidden_state.shape[1])
+
+        base.model.register_forward_hook(count)
+        tuned = tune(base, [WORDS, WIDE], settings, seed=0, method=ADAPTERS[kind])
+        usual = tune(small_model("Llama"), [WORDS, WIDE], settings, seed=0)
+        assert tuned.tokens == sum(read) == usual.tokens + more * len(read)
+        assert len(read) > 2 * 2

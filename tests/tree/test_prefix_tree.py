@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from diffuselm.errors import InputError
-from diffuselm.tree.prefix_tree import build, optimal_loss, partition, subtree
+from diffuselm.tree.prefix_tree import build, optimal_loss, partition, pruned, subtree
 
 END = 9
 BODY = st.lists(st.integers(0, 4), max_size=6).map(tuple)
@@ -159,3 +159,14 @@ def test_the_least_losses_of_the_parts_sum_to_that_of_the_whole(targets, budget)
     tree = build(*targets)
     parts = [optimal_loss(part) for part in split(tree, budget)]
     assert math.fsum(parts) == pytest.approx(optimal_loss(tree), rel=1e-9, abs=1e-12)
+
+
+def test_a_pruned_tree_has_the_chosen_nodes_and_no_others(tree):
+    kept = np.flatnonzero(tree.depth < 3)
+    found = pruned(tree, kept)
+    assert len(found) == len(kept) < len(tree)
+    paths = {tuple(tree.token[tree.path(node)]) for node in kept}
+    assert {tuple(found.token[found.path(node)]) for node in range(len(found))} == paths
+    np.testing.assert_array_equal(found.mass, tree.mass[kept])
+    np.testing.assert_array_equal(found.depth, tree.depth[kept])
+    assert {*found.leaf} == {*range(len(found))} - {*found.inner}

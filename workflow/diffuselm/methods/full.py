@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from diffuselm.config.tune import LoraSettings
+from diffuselm.errors import InputError
 from diffuselm.methods.training import Training
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ class Full(Training):
         from peft import LoraConfig, get_peft_model
         from peft.utils.constants import DUMMY_TARGET_MODULES
 
+        if getattr(base, "is_quantized", False):
+            raise InputError("full: quantised weights take no small steps; expected whole weights")
         tied = bool(base.config.get_text_config().tie_word_embeddings)
         names = {
             name.rpartition(".")[2]

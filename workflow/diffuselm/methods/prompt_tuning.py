@@ -17,6 +17,10 @@ class PromptTuning(Training):
     virtual_tokens: Count = 20
     own: ClassVar[dict[str, Any]] = {"learning_rate": 1e-2}
 
+    @property
+    def embedded(self) -> int:
+        return self.virtual_tokens
+
     def adapter(self, base: "PreTrainedModel", settings: LoraSettings) -> "PeftModel":
         from peft import PromptTuningConfig, get_peft_model
 

@@ -33,6 +33,11 @@ class Training(Method):
         """A plain text that is read beside the prompts."""
         return None
 
+    @property
+    def embedded(self) -> int:
+        """Virtual tokens that a pass reads as embeddings before the prompt."""
+        return 0
+
     def node_weights(
         self, tree: "PrefixTree", rng: "np.random.Generator", rows: int
     ) -> "np.ndarray":

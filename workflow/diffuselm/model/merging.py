@@ -21,7 +21,7 @@ def merged(
     """The merged model, in the type that the adapter was tuned on, and its tokenizer.
 
     `tuned` is the adapter's run.json. Merging is in float32. Raises InputError where the adapter
-    was tuned on another model, or on weights in 4 bits.
+    was tuned on another model, on weights in 4 bits, or has virtual tokens.
     """
     record = read_json(model_record)
     settings, folder = record["settings"], Path(record["path"])
@@ -33,7 +33,12 @@ def merged(
     base = load_model(folder, dtype="float32")
     ends = base.generation_config.eos_token_id
     chat = load_chat_format(folder, ends, **{key: settings[key] for key in ASKING})
-    model = load_adapter(base, adapter).to(getattr(torch, tuned["settings"]["dtype"]))
+    whole = load_adapter(base, adapter)
+    if hasattr(whole, "virtual_tokens"):
+        raise InputError(
+            f"{adapter}: its virtual tokens are no weights; expected an adapter that changes some"
+        )
+    model = whole.to(getattr(torch, tuned["settings"]["dtype"]))
     model.generation_config = _generation(model, chat)
     chat.tokenizer.chat_template = _whole_template(chat)
     return model, chat.tokenizer

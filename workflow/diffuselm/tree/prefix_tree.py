@@ -106,6 +106,15 @@ def subtree(tree: PrefixTree, targets: Sequence[int]) -> PrefixTree:
     return build([tree.sequence(t) for t in targets], [tree.mass[tree.leaf[t]] for t in targets])
 
 
+def pruned(tree: PrefixTree, nodes: np.ndarray) -> PrefixTree:
+    """The tree of some nodes, ascending, each with all its ancestors; sequences may end earlier."""
+    number = np.full(len(tree) + 1, -1)
+    number[nodes] = np.arange(len(nodes))
+    parent = number[tree.parent[nodes]]
+    leaf = np.setdiff1d(np.arange(len(nodes)), parent)
+    return PrefixTree(tree.token[nodes], parent, tree.depth[nodes], tree.mass[nodes], leaf)
+
+
 def partition(tree: PrefixTree, nodes: int) -> list[list[int]]:
     """Partition the targets, in order of tokens, into groups that span at most `nodes` nodes."""
     if len(tree) <= nodes:

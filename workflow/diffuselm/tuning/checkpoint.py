@@ -128,5 +128,6 @@ def _unused(path: Path, why: str) -> None:
 
 def _digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
     """SHA-256 over all that a checkpoint says: safetensors itself notices no flipped bit."""
-    content = json.dumps(sorted(metadata.items())).encode() + serialized(dict(tensors))
-    return hashlib.sha256(content).hexdigest()
+    digest = hashlib.sha256(json.dumps(sorted(metadata.items())).encode())
+    digest.update(serialized(dict(tensors)))
+    return digest.hexdigest()

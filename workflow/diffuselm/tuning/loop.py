@@ -23,7 +23,7 @@ from diffuselm.model.encoding import EncodedPrompt
 from diffuselm.progress import progress
 from diffuselm.tree.layouts import Layout, choose_layout
 from diffuselm.tree.objective import distribution_matching_loss
-from diffuselm.tree.prefix_tree import PrefixTree, optimal_loss, subtree
+from diffuselm.tree.prefix_tree import PrefixTree, optimal_loss, pruned, subtree
 from diffuselm.tree.token_budget import TokenBudget, tokens_that_fit
 from diffuselm.tuning.adapter import adapter_on
 from diffuselm.tuning.checkpoint import Checkpoint
@@ -141,7 +141,7 @@ def tune(
                 optimizer.step()
                 at.note(prompt, loss, settings.learning_rate, time.perf_counter() - began)
                 at.token_budget = budget.tokens
-                asked, read = len(prompt.tokens), trees(index, budget.tokens)
+                asked, read = len(prompt.tokens) + method.embedded, trees(index, budget.tokens)
                 packed = sum(layout.tokens_read(asked, tree) for tree in read)
                 at.tokens += method.tokens_read(packed, asked, prompt.tree, weights, rows[index])
                 bar.update()
@@ -174,7 +174,8 @@ def weighted(
 ) -> Sequence[PrefixTree]:
     """The trees that a tree was split into, with other weights (n,) of its nodes in Eq. 5.
 
-    Eq. 5 is linear in them: each part takes of a node's weight its share of the node's mass.
+    Eq. 5 is linear in them: each part takes of a node's weight its share of the node's mass. What
+    leads to no weight is left out.
     """
     if weights is whole.mass:
         return parts
@@ -185,7 +186,10 @@ def weighted(
         nodes = np.full(len(part) + 1, -1)  # those of the whole; the last is the root, parent -1
         for node, (parent, token) in enumerate(zip(part.parent, part.token, strict=True)):
             nodes[node] = child[nodes[parent], token]
-        taken.append(replace(part, mass=part.mass * (weights / whole.mass)[nodes[:-1]]))
+        mass = part.mass * (weights / whole.mass)[nodes[:-1]]
+        if mass.any():
+            kept = np.flatnonzero(part.ancestors[mass > 0].any(axis=0))
+            taken.append(pruned(replace(part, mass=mass), kept))
     return taken
 
 
