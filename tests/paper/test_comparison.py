@@ -4,7 +4,9 @@ import json
 
 import pytest
 
-from diffuselm.paper.comparison import ModelRecord, load_models
+from diffuselm.files.schemas import METRICS
+from diffuselm.files.tables import write_rows
+from diffuselm.paper.comparison import ModelRecord, answers_per_prompt, load_models, read_metrics
 
 FORM = ModelRecord(model="own", stand_in=False, paper_model=None, baseline="form")
 OWN = ModelRecord(model="own", stand_in=False, paper_model=None)
@@ -37,6 +39,16 @@ def test_other_tasks_of_records_are_compared_held_to_the_form_too():
     for tuning, held in instead.items():
         assert taught.measured_tuning(tuning, "reviews") == held
     assert taught.measured_tuning("base", "names") == "form"
+
+
+def test_methods_are_left_to_the_table_that_compares_them(tmp_path):
+    ends = {"value": 3.0, "ci_low": 3.0, "ci_high": 3.0, "field": "value", "seed": 1}
+    ids = {"model": "own", "task": "names", "prompt": "names/english", "metric": "coverage"}
+    rows = [ids | ends | {"tuning": t, "n": n} for t, n in (("all", 1000), ("method-list", 200))]
+    write_rows(tmp_path / "metrics.parquet", rows, METRICS)
+    found = read_metrics(tmp_path / "metrics.parquet")
+    assert found["tuning"].tolist() == ["all"]
+    assert answers_per_prompt(found) == 1000
 
 
 def test_a_record_names_its_baseline_and_base_goes_without_saying(tmp_path):

@@ -160,6 +160,10 @@ def test_what_a_run_has_as_a_whole_counts_once_and_of_several_adapters_is_the_me
     assert trained["Form taught (baseline)"] == "1,000"
     assert trained["ours, tuned on other tasks (OOD)"] == "2,500"  # of 2,000 and 3,000
     assert trained["ours, tuned on the task (ID)"] == "4,500"
+    frame = pd.read_csv(tmp_path / "table-9.csv")
+    means = frame[(frame["task"] == "mean") & (frame["metric"] == "training_tokens")]
+    counted = means.set_index("tuning")["n"].dropna().to_dict()
+    assert counted == {"form": 1000, "without-TASK": 2000, "only-TASK": 2000, "method-ours": 1000}
 
 
 def test_only_the_papers_tasks_are_averaged_and_own_ones_say_that_nobody_tuned_on_them(tmp_path):
