@@ -156,6 +156,13 @@ def test_an_answer_taken_whole_is_each_of_its_spellings_as_it_is_and_in_braces(c
     np.testing.assert_allclose([w for _, _, w in found], [1 / 3] * 3, rtol=1e-12)
 
 
+def test_an_alias_may_begin_as_another_answer_does(chat, outside):
+    prompt = outside({"Name a park.": [["Glacier", "Glacier Park"], "Glacier Park Two"]})
+    texts = [chat.decode(ids).strip() for ids in answers(prompt)]
+    assert texts[:2] == ["Glacier", "Glacier Park"]
+    assert texts[4:] == ["Glacier Park Two", "{Glacier Park Two}"]
+
+
 def test_where_braces_are_asked_for_only_spellings_in_braces_count(chat, outside):
     prompt = outside(PLANETS, whole_answers=False)
     assert [chat.decode(ids).strip() for ids in answers(prompt)] == [

@@ -49,8 +49,6 @@ def _draw(prompt: Prompt, births: pa.Table, draws: int, seed: int) -> list[str] 
     With unequal weights that is its target distribution; else that of births for names, and the
     uniform one for numbers. The openings of biographies are no answers.
     """
-    if prompt.reading is not None:
-        return None
     texts, weights = prompt.targets.texts, prompt.targets.weights
     rng = np.random.default_rng(seed)
     if prompt.fields == 1 and len(set(weights)) > 1:
