@@ -17,7 +17,7 @@ PROMPTS = [*TUNED_ON, "stated/coin-30", "stated/zipf-3", "stated/zipf-4"]
 
 def rows(model, tuning, seed=1, draws=1000, prompts=PROMPTS, **changed):
     """A prompt's metrics, by default alike for all prompts; those `changed` are by prompt."""
-    usual = {"kl": 0.25, "tv": 0.125, "chi_square_p": 0.5}
+    usual = {"kl": 0.25, "tv": 0.125, "target_mass": 0.75, "chi_square_p": 0.5}
     for prompt in [*prompts, None]:
         for metric, value in usual.items():
             found = changed.get(metric, {}).get(prompt, value)
@@ -68,7 +68,7 @@ def test_distances_are_means_over_prompts_and_have_no_interval(tmp_path):
     frame, text = table(tmp_path, rows("m", "stated", kl=apart))
     cell = frame.loc["Unseen families", "zipf", "m", "Tuned", "kl"]
     assert (cell["value"], cell["ci_low"], cell["ci_high"]) == (0.5, 0.5, 0.5)
-    assert "| zipf | 2 | m | 0.500 | 0.125 |" in text
+    assert "| zipf | 2 | m | 0.500 | 0.125 | 0.750 |" in text
     assert frame.loc["Unseen parameters", "coin", "m", "Tuned", "kl"]["value"] == 0.25
 
 

@@ -30,6 +30,7 @@ _TUNED = "Tuned"
 _METRICS = {
     "kl": ("KL divergence (nats)", 3),
     "tv": ("Total variation", 3),
+    "target_mass": ("Target mass", 3),
     _P: ("Share that passes", 2),
 }
 _GROUPS = ("Tuned on", "Unseen parameters", "Unseen families")
@@ -161,8 +162,8 @@ def _lay_out(frame: pd.DataFrame, answers: int | None) -> Table:
 def _notes(frame: pd.DataFrame, answers: int | None) -> Iterator[str]:
     yield (
         "In brackets: 95% interval, of a share that of Wilson over the prompts' tests. KL "
-        "divergence and total variation are exact, from the probability of every target: of one "
-        "seed they have no interval."
+        "divergence, total variation and target mass (the probability that an answer is one of "
+        "the targets) are exact: of one seed they have no interval."
     )
     drawn = f"{answers:,} answers" if answers else "all answers"
     yield (
