@@ -310,7 +310,9 @@ def p_of(counts, weights):
     """The p-value of answers that were drawn so often, without anything else about them."""
     values = [text for text, count in counts.items() for _ in range(count)]
     valid = [True] * len(values)
-    return metrics.chi_square_p(metrics.Answers(values, values, valid, np.zeros(len(values)), weights, {}))
+    return metrics.chi_square_p(
+        metrics.Answers(values, values, valid, np.zeros(len(values)), weights, {})
+    )
 
 
 def test_chi_square_is_pearsons_over_the_targets():

@@ -92,6 +92,7 @@ def everything(methods=("top-p", "list", "ours")):
             measured += rows(tuning, task)
         measured += rows("method-list", task, 200, without=EXACT)
         measured += rows("method-ours", task, entropy_valid=1.5)
+        measured.append(row("method-ours", task, "unlisted_mass", 0.25))
     tuned = ("form", "without-names", "without-numbers", "only-names", "only-numbers")
     for number, tuning in enumerate((*tuned, "method-ours"), start=1):
         measured.append(row(tuning, "adapter", "training_tokens", 1000.0 * number))

@@ -89,6 +89,7 @@ def _table(
 ) -> Table:
     """A row for each model and line of a `frame` of columns `FRAME`, a column for each metric."""
     rows, seen = [], ("", "")
+    frame = frame[frame["metric"].isin(metrics)]
     for (model, way, line), own in frame.groupby(["model_label", "way", "line"], sort=False):
         cells = {row["metric"]: _cell(row) for _, row in own.iterrows()}
         first = own.iloc[0]
