@@ -52,6 +52,12 @@ def test_methods_are_told_by_way_kind_settings_and_the_tasks_they_are_tuned_on(p
     }
 
 
+def test_a_setting_is_told_also_where_it_is_as_by_default(plan):
+    near = {"kind": "near-base", "strength": 1, "prompts": ["numbers/1-10"]}
+    told = plan(methods={"near": near}).compared["method-near"]
+    assert told["settings"] == {"strength": 1}
+
+
 def test_ours_as_it_is_stands_among_them_where_it_is_tuned(plan):
     [(tuning, ours)] = plan(leave_one_out=None).compared.items()
     assert (tuning, ours["settings"]) == ("all", {"rank": 4})

@@ -10,9 +10,11 @@ import yaml
 from scipy.special import entr
 
 from diffuselm.config.sample import AnswerSettings
+from diffuselm.config.tune import LoraSettings
 from diffuselm.methods.prompt_search import PromptSearch
 from diffuselm.stages import sample
 from diffuselm.stages.model_jobs import ModelJob
+from diffuselm.stages.tune import tune
 from diffuselm.tasks.target_sets import write_targets
 from records import write_record
 
@@ -50,6 +52,26 @@ def sampled(folder, draws=60, **entry):
     )
     answers, exact = (pd.read_parquet(out / f"{kind}.parquet") for kind in ("samples", "exact"))
     return answers, exact, json.loads((out / "samples.run.json").read_text())
+
+
+def test_run_json_says_which_targets_training_listed_where_not_all(folder):
+    def listed(count):
+        job = ModelJob(
+            model=folder / "m.json",
+            tuning="t",
+            targets=[folder / "targets.parquet"],
+            seed=1,
+            checkpoint=folder / "checkpoint",
+        )
+        settings = LoraSettings(passes=1, token_budget=256)
+        entry = json.dumps({"kind": "ours", "targets": count})
+        tune(job=job, method=entry, settings=settings, out=folder / f"adapter-{count}")
+        return json.loads((folder / f"adapter-{count}/run.json").read_text()).get("listed")
+
+    [(prompt, texts)] = listed(3).items()  # there are but two days
+    assert prompt == "own/numbers"
+    assert len({*texts} & {"1", "2", "3", "4"}) == 3
+    assert listed(4) is None
 
 
 def test_answers_to_all_prompts_are_the_same_one_prompt_at_a_time(folder, monkeypatch):

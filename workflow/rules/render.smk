@@ -180,7 +180,7 @@ rule method_times:
     conda:
         ENVIRONMENT
     params:
-        results="results",
+        results=subpath(input[0], parent=True),
         code=fingerprint("paper"),
     shell:
         "diffuselm method-times --results {params.results} --out {output} > {log} 2>&1"

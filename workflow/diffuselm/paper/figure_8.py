@@ -31,19 +31,8 @@ PANELS = {
     "strength": (("entropy_valid",), "knowledge"),
 }
 _MARK = {"marker": "o", "markersize": 3, "linewidth": 1}
-_COLUMNS = [
-    "model",
-    "setting",
-    "tuned_on",
-    "at",
-    "tuning",
-    "task",
-    "metric",
-    "value",
-    "ci_low",
-    "ci_high",
-]
-_COLUMNS += ["n", "knowledge"]
+_COLUMNS = ["model", "curve", "setting", "tuned_on", "at", "tuning", "task", "metric"]
+_COLUMNS += ["value", "ci_low", "ci_high", "n", "knowledge"]
 
 
 def figure_8(
@@ -65,7 +54,7 @@ def figure_8_data(frame: pd.DataFrame, curves: Sequence[Curve]) -> pd.DataFrame:
     """
     baseline = frame.loc[frame["method"].isin((BASE, TAUGHT)), "tuning"].unique()
     rows = []
-    for curve in curves:
+    for number, curve in enumerate(curves, start=1):
         task = curve.tuned_on[0] if len(curve.tuned_on) == 1 else MEAN
         at = {tuning: place for place, tuning in curve.tunings.items()}
         at |= dict.fromkeys(baseline)
@@ -75,7 +64,7 @@ def figure_8_data(frame: pd.DataFrame, curves: Sequence[Curve]) -> pd.DataFrame:
             knowledge = by.at["knowledge", "value"]
             tasks = ", ".join(curve.tuned_on)
             for metric in PANELS[curve.setting][0]:
-                about = (model, curve.setting, tasks, at[tuning], tuning, task, metric)
+                about = (model, number, curve.setting, tasks, at[tuning], tuning, task, metric)
                 numbers = (by.at[metric, each] for each in ("value", "ci_low", "ci_high", "n"))
                 rows.append((*about, *numbers, knowledge))
     return pd.DataFrame(rows, columns=_COLUMNS).astype({"at": "float64", "n": "Int64"})
@@ -107,10 +96,10 @@ def _figure_8(data: pd.DataFrame, models: Models) -> Figure:
 
 
 def _draw(panel: Axes, own: pd.DataFrame, setting: str) -> None:
-    """A curve for each choice of tasks tuned on; the baseline as a line, or where it stands."""
+    """The curves of a setting; the baseline as a line, or where it stands."""
     frontier = setting == "strength"
     before, points = own[own["at"].isna()], own.dropna(subset="at")
-    for _, curve in points.groupby("tuned_on", sort=False):
+    for _, curve in points.groupby("curve", sort=False):
         curve = curve.sort_values("at")
         at = curve["knowledge" if frontier else "at"]
         drawing.draw_whiskers(panel, at, curve, color=drawing.TUNED, **_MARK)

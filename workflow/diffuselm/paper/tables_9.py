@@ -46,7 +46,7 @@ def tables_9(
     first = _table(
         9,
         f"Ways to spread answers, side by side; each number is the mean over {over}.",
-        means,
+        _asked(means),
         _DRAWN,
         _MAIN,
         _notes(frame),
@@ -55,11 +55,24 @@ def tables_9(
     further = [
         _table("9.1", costs, means, _MADE, _COSTS),
         *(
-            _table(f"9.{n}", f"The same of one task, {_titled(task)}.", rows, _DRAWN, [*OF_TASKS])
+            _table(
+                f"9.{n}",
+                f"The same of one task, {_titled(task)}.",
+                _asked(rows),
+                _DRAWN,
+                [*OF_TASKS],
+            )
             for n, (task, rows) in enumerate(of_tasks.items(), start=2)
         ),
     ]
     write_table_files(out, first, frame, further)
+
+
+def _asked(frame: pd.DataFrame) -> pd.DataFrame:
+    """Without the lines that were not asked the task, or not all of those in a mean."""
+    rates = frame.loc[(frame["metric"] == "valid_rate") & (frame["reason"] == "")]
+    keys = ["model", "line", "task"]
+    return frame[frame[keys].apply(tuple, axis=1).isin(rates[keys].apply(tuple, axis=1))]
 
 
 def _titled(task: str) -> str:
@@ -76,6 +89,7 @@ def _table(
 ) -> Table:
     """A row for each model and line of a `frame` of columns `FRAME`, a column for each metric."""
     rows, seen = [], ("", "")
+    frame = frame[frame["metric"].isin(metrics)]
     for (model, way, line), own in frame.groupby(["model_label", "way", "line"], sort=False):
         cells = {row["metric"]: _cell(row) for _, row in own.iterrows()}
         first = own.iloc[0]

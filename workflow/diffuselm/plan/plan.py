@@ -297,11 +297,13 @@ class Plan:
         for tuning, method in self.methods.items():
             ways = (way for kind, way in WAYS.items() if isinstance(method, kind))
             own = method.settings if isinstance(method, Training) else {}
-            settings = {name: value for name, value in method.entry.items() if name != "kind"} | own
+            # Also those that are as by default: a curve has a point there.
+            planned = {*Prompting.model_fields, *Training.model_fields}
+            said = method.model_dump(mode="json", exclude_unset=True, exclude=planned)
             found[tuning] = {
                 "way": next(ways, "prompting"),
                 "kind": method.entry["kind"],
-                "settings": settings,
+                "settings": said | own,
             }
         for tuning, its in found.items():
             its["tuned_on"] = self.training_tasks(tuning) if tuning in self.tuned_on else []

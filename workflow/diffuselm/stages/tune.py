@@ -57,9 +57,10 @@ def tune(
         }
         seed = derive(job.seed, "tune", opened.name, job.tuning)
         prompts = encode_prompts(opened.chat, job.targets, job.prompts)
+        listed = [by.listed(prompt, seed) for prompt in prompts]
         tuned = loop.tune(
             opened.model,
-            [by.listed(prompt, seed) for prompt in prompts],
+            listed,
             settings,
             seed,
             start,
@@ -70,6 +71,9 @@ def tune(
             every=checkpoint_seconds,
         )
         made = job.record({**used, "token_budget": tuned.token_budget}, opened)
+        pairs = zip(listed, prompts, strict=True)
+        if few := {one.id: [*one.targets] for one, whole in pairs if one.targets != whole.targets}:
+            made["listed"] = few
         with written_folder(out) as part:
             write_adapter(part, tuned, made)
         remove(job.checkpoint)
