@@ -20,12 +20,13 @@ from diffuselm.paper.own_tasks import of_targets
 from diffuselm.tasks.prompts import Prompt, task_of
 from diffuselm.tasks.target_sets import read_prompts
 
-_GREEN = seaborn.color_palette("colorblind").as_hex()[2]
+_GREEN, _PINK = (seaborn.color_palette("colorblind").as_hex()[at] for at in (2, 4))
 LOOKS = {
     CONTROL: {"color": drawing.BASE, "marker": "o"},
     "decoding": {"color": drawing.IN_DISTRIBUTION, "marker": "s"},
     "prompting": {"color": _GREEN, "marker": "^"},
     "training": {"color": drawing.TUNED, "marker": "D"},
+    "outside": {"color": _PINK, "marker": "v"},
 }
 _SHOWN = ("valid_rate", "entropy_valid", "cost_read", "cost_written")
 _ACROSS, _LINE = 3, 0.085  # panels beside each other; inches of a number in the margin

@@ -52,7 +52,8 @@ OF_RUNS = {
 MEAN = "mean"  # in place of a task
 CONTROL = "none"
 BASE, TAUGHT = "Base (baseline)", "Form taught (baseline)"
-WAYS = ("decoding", "prompting", "training")
+WAYS = ("decoding", "prompting", "training", "outside")
+_ASKING = ("prompting", "outside")  # the baseline, in calls that differ
 # Of raw texts, only these are shown.
 _OF_RAW = ("valid_rate", *OF_TARGETS, *OF_RUNS)
 # One row is one number, or the reason why there is none. `line` is what Figure 7 calls the method;
@@ -73,7 +74,7 @@ FRAME = {
 class Method:
     """What the plan says of a tuning that is a method, or of `all`, which is ours as it is."""
 
-    way: Literal["decoding", "prompting", "training"]
+    way: Literal["decoding", "prompting", "training", "outside"]
     kind: str
     settings: dict[str, Any]
     tuned_on: tuple[str, ...]  # tasks; none of what trains nothing
@@ -205,7 +206,7 @@ def _shown(line: Line, key: Key, numbers: Numbers) -> Number | str:
         return found
     if key.metric == "training_tokens" and line.way == CONTROL:
         return "none"
-    of_baseline = {"knowledge": ("prompting",), "training_tokens": ("decoding", "prompting")}
+    of_baseline = {"knowledge": _ASKING, "training_tokens": ("decoding", *_ASKING)}
     if line.way in of_baseline.get(key.metric, ()):
         return "as the baseline"
     if key.metric in OF_RUNS or key._replace(metric="valid_rate") not in numbers:
@@ -213,7 +214,7 @@ def _shown(line: Line, key: Key, numbers: Numbers) -> Number | str:
     if key.metric in OF_LISTED:
         return "all listed" if line.way == "training" else "none listed"
     if key.metric in OF_TARGETS:
-        return "no single tree" if line.way == "prompting" else "targets not listed"
+        return "no single tree" if line.way in _ASKING else "targets not listed"
     return "no valid answer" if key.metric == "entropy_valid" else "not counted"
 
 

@@ -12,6 +12,7 @@ from diffuselm.config.sample import AnswerSettings
 from diffuselm.config.tune import LoraSettings, TuneSettings
 from diffuselm.errors import InputError
 from diffuselm.files.runs import HELD, is_held, method_tuning, run_name
+from diffuselm.methods.drawn_outside import DrawnOutside
 from diffuselm.methods.method import Decoding, Method, Prompting, read_method
 from diffuselm.methods.prompt_search import PromptSearch
 from diffuselm.methods.training import Training
@@ -33,7 +34,7 @@ TAKEN = ("ranges", "knowledge", "form", "text", "adapter", "mt-bench")  # as tas
 SECTION_4 = ("names/english", "numbers/1-10")  # its prompts: of figure 1, swept over temperatures
 FROM_OUTSIDE = 11  # the number of the table of tasks from outside
 # How a method gets its answers; all others ask in another way.
-WAYS = {Decoding: "decoding", Training: "training"}
+WAYS = {Decoding: "decoding", Training: "training", DrawnOutside: "outside"}
 OF_TASKS = "of-tasks"  # in place of a number: the table and the figure of tasks not the paper's
 
 
