@@ -140,7 +140,9 @@ def main() -> None:
     parser.add_argument("--most", type=int, default=300, help="steps")
     parser.add_argument("--every", type=int, default=5, help="steps between two looks at the KL")
     parser.add_argument("--seeds", type=int, default=3, help="of the drawn losses")
-    parser.add_argument("--later", type=int, default=25, help="steps before the second look at it; 0 for none")
+    parser.add_argument(
+        "--later", type=int, default=25, help="steps before the second look at it; 0 for none"
+    )
     parser.add_argument("--learning-rate", type=float, default=5e-4)
     parser.add_argument("--prompts", nargs="+", default=["numbers", "names"])
     arguments = parser.parse_args()
