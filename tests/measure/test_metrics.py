@@ -309,9 +309,12 @@ def test_targets_are_covered_by_any_value_on_them_valid_or_not():
 def p_of(counts, weights):
     """The p-value of answers that were drawn so often, without anything else about them."""
     values = [text for text, count in counts.items() for _ in range(count)]
-    valid = [True] * len(values)
-    answers = metrics.Answers(values, values, valid, np.zeros(len(values)), weights, {})
-    return metrics.chi_square_p(answers)
+    return metrics.chi_square_p(answers_of(values, weights))
+
+
+def answers_of(values, weights):
+    rest = {"outcomes": values, "logprobs": np.zeros(len(values)), "natural": {}}
+    return metrics.Answers(values=values, valid=[True] * len(values), targets=weights, **rest)
 
 
 def test_chi_square_is_pearsons_over_the_targets():
@@ -337,8 +340,7 @@ def test_rare_targets_are_one_cell_that_expects_five_answers_or_more():
 def test_an_answer_that_is_no_target_fails_the_test():
     assert p_of({"a": 500, "b": 499, "c": 1}, {"a": 0.5, "b": 0.5}).value == 0
     values = ["a"] * 50 + ["b"] * 49 + [None]
-    answers = metrics.Answers(values, values, [True] * 100, np.zeros(100), {"a": 0.5, "b": 0.5}, {})
-    assert metrics.chi_square_p(answers).value == 0
+    assert metrics.chi_square_p(answers_of(values, {"a": 0.5, "b": 0.5})).value == 0
 
 
 def test_there_is_no_chi_square_test_of_one_cell():
