@@ -25,7 +25,7 @@ include: "workflow/rules/adapters.smk"
 include: "workflow/rules/render.smk"
 
 
-report: "workflow/report/" + ("workflow.rst" if PLAN.of_the_paper else "workflow-of-tasks.rst")
+report: "workflow/report/" + ("workflow.rst" if DISPLAY.of_the_paper else "workflow-of-tasks.rst")
 
 
 onstart:

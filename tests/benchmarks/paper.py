@@ -26,7 +26,8 @@ from transformers.convert_slow_tokenizer import generate_merges
 from diffuselm.config.config import read_config
 from diffuselm.model.chat import ChatFormat
 from diffuselm.model.encoding import EncodedPrompt
-from diffuselm.plan.plan import Plan, make_plan
+from diffuselm.plan.make_plan import make_plan
+from diffuselm.plan.plan import Plan
 from diffuselm.stand_in.architectures import INST_TEMPLATE
 from diffuselm.tasks.natural_names import embedded
 from diffuselm.tasks.number_ranges import write_ranges

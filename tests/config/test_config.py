@@ -9,7 +9,8 @@ import yaml
 from diffuselm.config.config import PAPER_TASKS, PAPER_TUNINGS, Config, read_config
 from diffuselm.config.strict_files import check_keys
 from diffuselm.errors import InputError
-from diffuselm.plan.plan import make_plan
+from diffuselm.plan.display import Display
+from diffuselm.plan.make_plan import make_plan
 
 ROOT = Path(__file__).parents[2]
 MODELS = {"some-model": {"path": "resources/models/tiny-llama"}}
@@ -437,7 +438,7 @@ def test_captions_name_what_is_held_to_the_form(tmp_path):
 
     def told(*tasks, **changes):
         found = plan(tasks=[*map(str, tasks)], baseline="form", **changes)
-        return found.caption["before_tuning"]
+        return Display(found).caption["before_tuning"]
 
     assert told(notes, knowledge=None) == (
         "Before tuning as after, records of some-model are held to the form."
@@ -492,7 +493,7 @@ def test_stated_distributions_have_a_table_where_some_are_tuned_on(tmp_path):
     dice = tmp_path / "dice.yaml"
     dice.write_text("prompts: {d6: {text: Roll., targets: [1, 2, 3]}}")
     both = plan(tasks=[stated, str(dice)], tunings={"stated": ["stated/coin-10"]})
-    assert (both.own_tasks, shown(both)[0]) == (["dice"], {10, "of-tasks"})
+    assert (Display(both).own_tasks, shown(both)[0]) == (["dice"], {10, "of-tasks"})
 
 
 PAPERS = {*range(1, 9)}
@@ -502,7 +503,7 @@ def shown(made):
     """The numbers of the tables and of the figures that a plan shows."""
     tables, figures = (
         {n for n in (*PAPERS, 10, "of-tasks") if has(n)}
-        for has in (made.has_table, made.has_figure)
+        for has in (Display(made).has_table, Display(made).has_figure)
     )
     return tables, figures & {*range(1, 7), "of-tasks"}
 
@@ -514,7 +515,8 @@ def test_tasks_of_ones_own_alone_show_nothing_of_the_paper_s(tmp_path):
     assert shown(paper) == (PAPERS, {*range(1, 7)})
     assert shown(own) == ({"of-tasks"}, {"of-tasks"})
     assert shown(both) == ({4, 5, 6, "of-tasks"}, {1, 2, 3, 6, "of-tasks"})
-    assert (paper.of_the_paper, own.of_the_paper, both.of_the_paper) == (True, False, True)
+    of_the_paper = [Display(each).of_the_paper for each in (paper, own, both)]
+    assert of_the_paper == [True, False, True]
     assert shown(plan(tasks=[BIOGRAPHIES])) == (PAPERS, {3, 4, 5, 6})
 
 
@@ -557,8 +559,8 @@ def test_tasks_from_outside_have_answers_and_lengths_of_their_own(outside):
 
 def test_tasks_from_outside_have_table_11_and_no_part_in_any_other(outside):
     own, without = plan(**outside), plan(tasks=outside["tasks"])
-    assert (own.has_table(11), without.has_table(11), plan().has_table(11)) == (True, False, False)
-    assert own.own_tasks == ["dice"]
+    assert [Display(each).has_table(11) for each in (own, without, plan())] == [True, False, False]
+    assert Display(own).own_tasks == ["dice"]
     assert shown(own) == shown(without)
 
 

@@ -24,7 +24,7 @@ from diffuselm.model.source import conversion
 from diffuselm.model.source.conversion import convert as convert_stage
 from diffuselm.model.source.gguf_files import find_gguf, read_header
 from diffuselm.model.source.gguf_tokenizers import load_tokenizer
-from diffuselm.plan.plan import make_plan
+from diffuselm.plan.make_plan import make_plan
 from diffuselm.sampling.answers import Question
 from diffuselm.sampling.tree_sampling import sample
 from diffuselm.tasks.target_sets import write_targets

@@ -3,7 +3,8 @@
 import pytest
 
 from diffuselm.config.config import read_config
-from diffuselm.plan.plan import make_plan
+from diffuselm.plan.display import Display
+from diffuselm.plan.make_plan import make_plan
 from workflow_runs import CONFIG, ROOT
 
 
@@ -24,7 +25,7 @@ def test_methods_are_told_by_way_kind_settings_and_the_tasks_they_are_tuned_on(p
         "searched": {"kind": "prompt-search", "rewordings": 3},
         "rank-1": {"kind": "ours", "settings": {"rank": 1}, "prompts": ["numbers/1-10"]},
     }
-    assert plan(methods=methods).compared == {
+    assert Display(plan(methods=methods)).compared == {
         "method-narrow": {
             "way": "decoding",
             "kind": "top-p",
@@ -54,19 +55,19 @@ def test_methods_are_told_by_way_kind_settings_and_the_tasks_they_are_tuned_on(p
 
 def test_a_setting_is_told_also_where_it_is_as_by_default(plan):
     near = {"kind": "near-base", "strength": 1, "prompts": ["numbers/1-10"]}
-    told = plan(methods={"near": near}).compared["method-near"]
+    told = Display(plan(methods={"near": near})).compared["method-near"]
     assert told["settings"] == {"strength": 1}
 
 
 def test_ours_as_it_is_stands_among_them_where_it_is_tuned(plan):
-    [(tuning, ours)] = plan(leave_one_out=None).compared.items()
+    [(tuning, ours)] = Display(plan(leave_one_out=None)).compared.items()
     assert (tuning, ours["settings"]) == ("all", {"rank": 4})
     assert ours["tuned_on"] == ["names", "numbers"]
 
 
 def test_only_a_config_with_methods_compares_them_and_only_curves_make_figure_8(plan):
     def shown(**changes):
-        its = plan(**changes)
+        its = Display(plan(**changes))
         return its.has_table(9), its.has_figure(7), its.has_figure(8)
 
     assert shown() == shown(leave_one_out=None) == (False, False, False)

@@ -9,7 +9,7 @@ from diffuselm.config.config import read_config
 from diffuselm.config.outside import OutsideSettings
 from diffuselm.errors import InputError
 from diffuselm.plan.lengths import check_lengths, may_not_fit
-from diffuselm.plan.plan import make_plan
+from diffuselm.plan.make_plan import make_plan
 
 LLAMA = Path(__file__).parents[2] / "resources/models/tiny-llama"
 LONG = "one of the very many words that a short answer has no room for at all, nor ever had"

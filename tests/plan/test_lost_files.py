@@ -4,7 +4,7 @@ import pytest
 
 from diffuselm.config.config import read_config
 from diffuselm.plan.lost_files import restore_lost_targets
-from diffuselm.plan.plan import make_plan
+from diffuselm.plan.make_plan import make_plan
 from workflow_runs import CONFIG, MODEL, ROOT
 
 LOST = "results/targets/numbers.parquet"

@@ -8,7 +8,7 @@ import pytest
 from diffuselm.config.config import read_config
 from diffuselm.errors import InputError
 from diffuselm.plan.jobs import of_run
-from diffuselm.plan.plan import make_plan
+from diffuselm.plan.make_plan import make_plan
 from workflow_runs import CONFIG, MODEL
 
 

@@ -25,7 +25,7 @@ from diffuselm.config.config import read_config
 from diffuselm.errors import InputError
 from diffuselm.files.schemas import METRICS
 from diffuselm.files.tables import write_rows
-from diffuselm.plan.plan import make_plan
+from diffuselm.plan.make_plan import make_plan
 from diffuselm.tasks.target_sets import write_targets
 from forks import start_snakemake
 from records import write_record

@@ -11,7 +11,8 @@ import yaml
 from scipy import stats
 
 from diffuselm.config.config import read_config
-from diffuselm.plan.plan import make_plan
+from diffuselm.plan.display import Display
+from diffuselm.plan.make_plan import make_plan
 from diffuselm.tasks.task_files import load_task
 
 ROOT = Path(__file__).parents[2]
@@ -156,5 +157,5 @@ def test_nothing_is_tuned_on_the_prompts_that_are_held_out(plan):
     assert tunings == ["base", "held", "form", "stated"]
     for tuning in tunings:
         assert "stated" in plan.measured("smollm2-135m-instruct", tuning)
-    assert plan.has_table(10)
-    assert not plan.own_tasks
+    assert Display(plan).has_table(10)
+    assert not Display(plan).own_tasks

@@ -21,7 +21,8 @@ from diffuselm.errors import InputError
 from diffuselm.files.tables import write_table
 from diffuselm.paper.report_pages import html_page, report_pages
 from diffuselm.paper.table_files import escape_markdown, one_line
-from diffuselm.plan.plan import make_plan
+from diffuselm.plan.display import Display
+from diffuselm.plan.make_plan import make_plan
 from sketches import BIOGRAPHIES
 from workflow_runs import MODEL, ROOT, SMALL, finished_run, snakemake
 
@@ -243,7 +244,7 @@ def told_of(config):
     made = {**yaml.safe_load((ROOT / "config.yaml").read_text()), "baseline": "form"}
     given = made if config == "taught.yaml" else yaml.safe_load((ROOT / config).read_text())
     settings = read_config(given, config)
-    return given, settings, make_plan(settings, config).caption
+    return given, settings, Display(make_plan(settings, config)).caption
 
 
 @pytest.mark.parametrize("config", ["config.yaml", "config/paper.yaml", "taught.yaml"])

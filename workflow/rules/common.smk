@@ -18,12 +18,13 @@ from diffuselm.config.config import PAPER_TASKS, read_config
 from diffuselm.config.strict_files import check_keys
 from diffuselm.errors import InputError
 from diffuselm.files.runs import is_method
+from diffuselm.plan.display import FROM_OUTSIDE, OF_TASKS, Display
 from diffuselm.plan.fingerprint import fingerprint
 from diffuselm.plan import jobs
 from diffuselm.plan.lengths import check_lengths, may_not_fit
 from diffuselm.plan.lost_files import restore_lost_targets
+from diffuselm.plan.make_plan import make_plan
 from diffuselm.plan.options import options
-from diffuselm.plan.plan import FROM_OUTSIDE, OF_TASKS, make_plan
 from diffuselm.plan.results_lock import hold
 from diffuselm.plan.running_jobs import RunningJobs, tell
 from diffuselm.tasks.prompts import STATED
@@ -63,7 +64,7 @@ with in_one_line():
         check_lengths(PLAN, ORIGIN)
         if restored := restore_lost_targets(PLAN):
             logger.warning(f"{restored[0]} was gone (of {len(restored)}) and is written again")
-CONFIG = PLAN.config
+CONFIG, DISPLAY = PLAN.config, Display(PLAN)
 MODELS = {model: jobs.of_model(PLAN, model) for model in CONFIG.models}
 RUNS = {
     model: {run: jobs.of_run(PLAN, model, run) for run in PLAN.runs(model)}
@@ -144,7 +145,7 @@ def report_jobs():
 def say_where_to_look():
     """At the end, where the whole is done."""
     first, then = "results/scorecard.md", ", results/tables and results/figures"
-    if not PLAN.of_the_paper:
+    if not DISPLAY.of_the_paper:
         first = next(iter(rules.tables.input), None)
         then = " and results/figures" if SHOWN_FIGURES else ""
     if first and Path(first).exists():

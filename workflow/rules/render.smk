@@ -34,7 +34,7 @@ FIGURES = {
     6: MEASURED,
     7: COMPARED,
     8: COMPARED,
-    OF_TASKS: MEASURED | {"targets": jobs.target_files(PLAN.own_tasks)},
+    OF_TASKS: MEASURED | {"targets": jobs.target_files(DISPLAY.own_tasks)},
 }
 # Likewise each group of tables; below, what else they are told: table 3 draws answers.
 TABLES = {
@@ -48,12 +48,12 @@ TABLES = {
 }
 TOLD = {
     (1, 2, 3): {"seed": CONFIG.seed},
-    **dict.fromkeys([7, 8, (9,)], {"methods": PLAN.compared}),
+    **dict.fromkeys([7, 8, (9,)], {"methods": DISPLAY.compared}),
     (10,): {"tuned_on": PLAN.tuned_on.get(STATED)},
 }
-SHOWN_FIGURES = [n for n in FIGURES if PLAN.has_figure(n)]
-SHOWN_TABLES = [group for group in TABLES if PLAN.has_table(group[0])]
-SCORECARD = ["results/scorecard.md"] if PLAN.of_the_paper else []
+SHOWN_FIGURES = [n for n in FIGURES if DISPLAY.has_figure(n)]
+SHOWN_TABLES = [group for group in TABLES if DISPLAY.has_table(group[0])]
+SCORECARD = ["results/scorecard.md"] if DISPLAY.of_the_paper else []
 TIMES = ["results/method-times.md"] if CONFIG.methods else []
 PAGED = [
     *(["scorecard"] if SCORECARD else []),
@@ -163,7 +163,7 @@ for number in SHOWN_FIGURES:
             command=f"figure-{number}",
             given=given,
             flags=options(**TOLD.get(number, {})),
-            caption=PLAN.caption,
+            caption=DISPLAY.caption,
             folder=subpath(output[0], parent=True),
             code=fingerprint("paper"),
         shell:
@@ -198,7 +198,7 @@ rule report_pages:
     conda:
         ENVIRONMENT
     params:
-        caption=PLAN.caption,
+        caption=DISPLAY.caption,
         folder=subpath(output[0], parent=True),
         code=fingerprint("paper"),
     shell:

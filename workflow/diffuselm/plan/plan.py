@@ -1,41 +1,24 @@
 """The run matrix: which prompts each tuning is tuned on, and on which tasks it is measured."""
 
-import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-from diffuselm.config.config import PAPER_TASKS, PAPER_TUNINGS, Config, is_taken
+from diffuselm.config.config import PAPER_TUNINGS, Config
 from diffuselm.config.sample import AnswerSettings
 from diffuselm.config.tune import LoraSettings, TuneSettings
-from diffuselm.errors import InputError
-from diffuselm.files.runs import HELD, is_held, method_tuning, run_name
-from diffuselm.methods.drawn_outside import DrawnOutside
-from diffuselm.methods.method import Decoding, Method, Prompting, read_method
+from diffuselm.files.runs import HELD, is_held, run_name
+from diffuselm.methods.method import Method, Prompting
 from diffuselm.methods.prompt_search import PromptSearch
 from diffuselm.methods.training import Training
 from diffuselm.model.source.gguf_files import find_gguf, read_header
-from diffuselm.paper.curves import curves_of
-from diffuselm.plan.checks import FORM, KNOWLEDGE, check_files
-from diffuselm.tasks.outside import read_outside
-from diffuselm.tasks.paragraphs import read_paragraphs
-from diffuselm.tasks.prompts import BIOGRAPHIES, STATED, Prompt, task_of
-from diffuselm.tasks.task_files import load_task, task_name, task_paths
-from diffuselm.tasks.texts import SLUG
+from diffuselm.plan.checks import FORM, KNOWLEDGE
+from diffuselm.tasks.prompts import Prompt, task_of
 
 # Answers to `ranges`: figure 2's intervals are those between its prompts, and this many leave half
 # a tenth of a nat of bias on ranges of 45, which a claim is about.
 RANGES_DRAWS = 500
-RANGES_TOKENS = 12  # of an answer: six digits at most, braces and end, with room for spaces
-RANGES_FILE = Path("results/tasks/ranges.yaml")  # made from the config
-TAKEN = ("ranges", "knowledge", "form", "text", "adapter", "mt-bench")  # as tasks in metrics
 SECTION_4 = ("names/english", "numbers/1-10")  # its prompts: of figure 1, swept over temperatures
-FROM_OUTSIDE = 11  # the number of the table of tasks from outside
-# How a method gets its answers; all others ask in another way.
-WAYS = {Decoding: "decoding", Training: "training", DrawnOutside: "outside"}
-OF_TASKS = "of-tasks"  # in place of a number: the table and the figure of tasks not the paper's
 
 
 @dataclass(frozen=True)
@@ -117,7 +100,7 @@ class Plan:
     def training(self, tuning: str) -> LoraSettings:
         """How the adapter of a tuning is trained."""
         if method := self.methods.get(tuning):
-            return _training(self.config.tune, method, tuning)
+            return method_training(self.config.tune, method, tuning)
         return self.config.tune.of_tuning(tuning)
 
     @property
@@ -133,6 +116,11 @@ class Plan:
     def of_records(self) -> list[str]:
         """The tasks of records, each with a tuning of the same name."""
         return [task for task, its in self.prompts.items() if its[0].records]
+
+    @property
+    def of_values(self) -> list[str]:
+        """The tasks whose answers are one value."""
+        return [task for task in self.prompts if task not in self.of_records]
 
     def recorded(self, model: str, task: str) -> list[str]:
         """Tunings that write records of a task; none where the task is not in the config."""
@@ -156,10 +144,11 @@ class Plan:
     @property
     def swept(self) -> list[str]:
         """The prompts that the baseline answers at other temperatures."""
-        return [id for id in SECTION_4 if id in self._asked and self.config.temperatures]
+        return [id for id in SECTION_4 if id in self.asked and self.config.temperatures]
 
     @property
-    def _asked(self) -> set[str]:
+    def asked(self) -> set[str]:
+        """The ids of all prompts that can be tuned on."""
         return {prompt.id for its in self.prompts.values() for prompt in its}
 
     def starts_from(self, tuning: str) -> str | None:
@@ -243,249 +232,8 @@ class Plan:
         whole = tuning == "all" or (tuning.startswith("only-") and "all" not in self.tuned_on)
         return [*self.outside] if tuning in ("base", FORM) or whole else []
 
-    @cached_property
-    def caption(self) -> dict[str, Any]:
-        """What captions say: models, numbers of answers, and what "before tuning" stands for."""
-        return {
-            "models": list(self.config.models),
-            "draws": self.config.sample.draws,
-            "ranges": self._most_answers("ranges"),
-            "knowledge": self._most_answers(KNOWLEDGE),
-            "versions": self.config.ranges and self.config.ranges.versions,
-            "judge": self.config.mt_bench is not None,
-            "before_tuning": self._before_tuning(),
-        }
 
-    def _before_tuning(self) -> str:
-        """What stands for the base model; nothing where that is always the base model itself."""
-        models = ", ".join(model for model in self.config.models if self.baseline(model) == FORM)
-        held = "biographies" if self.of_records == [BIOGRAPHIES] else "records"
-        if not models:
-            return ""
-        if FORM not in self.tuned_on:
-            return f"Before tuning as after, {held} of {models} are held to the form."
-        return (
-            f"“Base” and “before tuning” mean, for {models}, after tuning on the asked form alone "
-            "(questions with one answer)"
-            + (f"; its {held} are held to the form." if self.of_records else ".")
-        )
-
-    def _most_answers(self, task: str) -> int:
-        return max(
-            self.measured(model, tuning).get(task, 0)
-            for model in self.config.models
-            for tuning in self.tunings(model)
-        )
-
-    @property
-    def own_tasks(self) -> list[str]:
-        """The tasks of one value that no other table has; those of records have their cards."""
-        shown = (*PAPER_TASKS, *self.of_records, *([STATED] if self.has_table(10) else []))
-        return [task for task in self.prompts if task not in shown]
-
-    @property
-    def of_the_paper(self) -> bool:
-        """Whether some task is the paper's: else it has no table, figure or claim to show."""
-        return any(task in (*PAPER_TASKS, BIOGRAPHIES) for task in self.prompts)
-
-    @property
-    def compared(self) -> dict[str, dict[str, Any]]:
-        """What Table 9 says of each method, and of ours as it is, by tuning."""
-        found = {}
-        if "all" in self.tuned_on:
-            settings = {"rank": self.training("all").rank}
-            found["all"] = {"way": "training", "kind": "ours", "settings": settings}
-        for tuning, method in self.methods.items():
-            ways = (way for kind, way in WAYS.items() if isinstance(method, kind))
-            own = method.settings if isinstance(method, Training) else {}
-            # Also those that are as by default: a curve has a point there.
-            planned = {*Prompting.model_fields, *Training.model_fields}
-            said = method.model_dump(mode="json", exclude_unset=True, exclude=planned)
-            found[tuning] = {
-                "way": next(ways, "prompting"),
-                "kind": method.entry["kind"],
-                "settings": said | own,
-            }
-        for tuning, its in found.items():
-            its["tuned_on"] = self.training_tasks(tuning) if tuning in self.tuned_on else []
-        return found
-
-    @property
-    def of_values(self) -> list[str]:
-        """The tasks whose answers are one value."""
-        return [task for task in self.prompts if task not in self.of_records]
-
-    def has_figure(self, number: int | str) -> bool:
-        """Whether the config has the prompts that a figure shows."""
-        if number in (7, 8):
-            return bool(self.methods) and (number == 7 or curves_of(self.compared) != [])
-        there = {1: {*SECTION_4} <= self._asked, 2: "ranges" in self.task_files}
-        there |= dict.fromkeys((4, 5), BIOGRAPHIES in self.prompts)
-        if number == OF_TASKS:
-            return bool(self.own_tasks)
-        return self.of_the_paper and there.get(number, True)
-
-    def has_table(self, number: int | str) -> bool:
-        """Whether the config has the tasks that a table shows."""
-        if number == 9:
-            return bool(self.methods)
-        if number == OF_TASKS:
-            return bool(self.own_tasks)
-        if number == FROM_OUTSIDE:
-            return bool(self.outside)
-        if number == 10:
-            return STATED in self.prompts and STATED in self.tuned_on
-        return BIOGRAPHIES in self.prompts or (self.of_the_paper and number in (4, 5, 6))
-
-
-def make_plan(config: Config, origin: str) -> Plan:
-    """Read every task and lay out the tunings; raises InputError before any job exists."""
-    check_files(config, origin)
-    files = _task_files(config, origin)
-    prompts = {task: load_task(path) for task, path in files.items()}
-    tuned_on = _tuned_on(config, prompts, origin)
-    methods = _methods(config, prompts, origin)
-    trained = {t: m for t, m in methods.items() if isinstance(m, Training)}
-    tuned_on |= {t: method.prompts or tuned_on["all"] for t, method in trained.items()}
-    if config.ranges and set(PAPER_TUNINGS) & set(tuned_on):
-        files["ranges"] = RANGES_FILE
-    # Records are held to the form instead.
-    short = config.knowledge or any(its[0].records is None for its in prompts.values())
-    baselines = (config.baseline, *(model.baseline for model in config.models.values()))
-    taught = FORM in baselines and short
-    others = {KNOWLEDGE: config.knowledge, FORM: config.form if taught else None}
-    files |= {task: path for task, path in others.items() if path is not None}
-    asked = prompts | {task: load_task(path) for task, path in others.items() if path is not None}
-    if taught:
-        tuned_on = {FORM: [prompt.id for prompt in asked[FORM]], **tuned_on}
-    outside = _from_outside(config, [*prompts, *TAKEN], origin)
-    files |= {task: settings.file for task, settings in config.outside.items()}
-    asked |= outside
-    longest = {task: _longest(its[0], config) for task, its in asked.items()}
-    longest["ranges"] = RANGES_TOKENS
-    longest |= config.sample.max_tokens_of
-    content = {task: _content(its) for task, its in asked.items()}
-    plan = Plan(config, files, prompts, outside, tuned_on, longest, content, methods)
-    tune, sample = config.tune, config.sample
-    for key in ("passes_of", "learning_rate_of", "stop_early"):
-        _check_known(f"{origin}: tune.{key}", "tuning", getattr(tune, key) or (), plan.tuned_on)
-    sampled = dict.fromkeys(file for file in (*files, BIOGRAPHIES, "ranges") if file != FORM)
-    for key in ("max_tokens_of", "draws_of"):
-        _check_known(f"{origin}: sample.{key}", "task", getattr(sample, key), sampled)
-    return plan
-
-
-def _methods(
-    config: Config, prompts: Mapping[str, Sequence[Prompt]], origin: str
-) -> dict[str, Method]:
-    """Tuning -> method; raises InputError for a method that cannot be measured or trained."""
-    found: dict[str, Method] = {}
-    of_values = [task for task, its in prompts.items() if not its[0].records]
-    ids = [prompt.id for task in of_values for prompt in prompts[task]]
-    for name, entry in config.methods.items():
-        where = f"{origin}: methods.{name}"
-        method = read_method(entry, where)
-        _check_known(f"{where}.tasks", "task", method.tasks or (), of_values)
-        if isinstance(method, Training):
-            _check_known(f"{where}.prompts", "prompt", method.prompts or (), ids)
-            if not (method.prompts or config.leave_one_out or {*PAPER_TASKS} & {*prompts}):
-                raise InputError(f"{where}.prompts: missing; expected some, as there is no `all`")
-            _training(config.tune, method, where)
-            if method.reads:
-                read_paragraphs(method.reads)
-        found[method_tuning(name)] = method
-    return found
-
-
-def _training(tune: TuneSettings, method: Training, where: str) -> LoraSettings:
+def method_training(tune: TuneSettings, method: Training, where: str) -> LoraSettings:
     """How a method's adapter is trained: as that of `all`, but for its own settings."""
     usual = tune.of_tuning("all").model_dump()
     return LoraSettings.read(usual | method.own | method.settings, f"{where}.settings")
-
-
-def _from_outside(
-    config: Config, taken: Collection[str], origin: str
-) -> dict[str, tuple[Prompt, ...]]:
-    """Task -> prompts; raises InputError where a name is another task's, or a file does not fit."""
-    for task in config.outside:
-        if task in (*taken, *PAPER_TASKS, BIOGRAPHIES) or not SLUG.fullmatch(task):
-            raise InputError(
-                f"{origin}: outside: {task!r}; expected a name of its own, of lower-case letters "
-                "and digits joined by hyphens"
-            )
-    return {task: read_outside(task, settings) for task, settings in config.outside.items()}
-
-
-def _content(prompts: Sequence[Prompt]) -> str:
-    """A hash of prompts, whatever code read them."""
-    read = "".join(prompt.model_dump_json() for prompt in prompts)
-    if records := prompts[0].records:
-        read += records.model_dump_json()
-    return hashlib.sha256(read.encode()).hexdigest()[:16]
-
-
-def _longest(prompt: Prompt, config: Config) -> int:
-    """Tokens of an answer to the prompts of a task, of which `prompt` is one."""
-    usual = max(320, config.sample.max_tokens) if prompt.records else config.sample.max_tokens
-    return prompt.max_tokens or usual
-
-
-def _task_files(config: Config, origin: str) -> dict[str, Path]:
-    """Task -> file, or folder of published prompts; raises InputError where names clash."""
-    files: dict[str, Path] = {}
-    for path in (path for entry in config.tasks for path in task_paths(entry)):
-        task = task_name(path)
-        if task in files:
-            raise InputError(f"{origin}: tasks: {task!r} appears twice; expected distinct names")
-        if task in TAKEN:
-            raise InputError(f"{origin}: tasks: {task!r} is taken; expected another file name")
-        files[task] = path
-    _check_known(f"{origin}: leave_one_out", "task", config.leave_one_out or (), files)
-    return files
-
-
-def _check_known(where: str, kind: str, named: Iterable[str], known: Iterable[str]) -> None:
-    for name in named:
-        if name not in known:
-            raise InputError(
-                f"{where}: unknown {kind} {name!r}; expected one of {', '.join(known)}"
-            )
-
-
-def _tuned_on(
-    config: Config, prompts: Mapping[str, Sequence[Prompt]], origin: str
-) -> dict[str, list[str]]:
-    ids = {task: [prompt.id for prompt in its] for task, its in prompts.items()}
-    known = [id for its in ids.values() for id in its]
-    further = config.tunings
-    if further is None:
-        further = {tuning: its for tuning, its in PAPER_TUNINGS.items() if set(its) <= set(known)}
-    tuned_on = {tuning: list(chosen) for tuning, chosen in further.items()}
-    for tuning, chosen in tuned_on.items():
-        if twice := [prompt for prompt in chosen if chosen.count(prompt) > 1]:
-            raise InputError(
-                f"{origin}: tunings.{tuning}: {twice[0]!r} appears twice; expected distinct prompts"
-            )
-        _check_known(f"{origin}: tunings.{tuning}", "prompt", chosen, known)
-    pool = config.leave_one_out
-    if pool is None:
-        pool = [task for task in PAPER_TASKS if task in prompts]
-    of_records = [task for task, its in prompts.items() if its[0].records]
-    for task in of_records:
-        if task in pool:
-            raise InputError(
-                f"{origin}: leave_one_out: found {task!r}; expected tasks of one value"
-            )
-        if is_taken(task) or task in tuned_on:
-            raise InputError(f"{origin}: tasks: {task!r} is a tuning; expected another file name")
-    # A tuning that is named as a task takes the place of that on all of its prompts.
-    named = {*of_records, *tuned_on}
-    tuned_on |= {f"only-{task}": its for task, its in ids.items() if task not in named}
-    if len(pool) > 1:
-        tuned_on |= {
-            f"without-{left_out}": [id for task in pool if task != left_out for id in ids[task]]
-            for left_out in pool
-        }
-    if pool:
-        tuned_on["all"] = [id for task in pool for id in ids[task]]
-    return tuned_on | {task: ids[task] for task in of_records}
