@@ -34,9 +34,8 @@ def with_virtual_tokens(tuned: PeftModel) -> PreTrainedModel:
             return args, given | _mask(given, columns=count)
         return args, put(tuned, given, count)
 
-    base.virtual_tokens = (
-        tuned.prompt_encoder
-    )  # so that its parameters and gradients are the model's
+    # So that its parameters, and their gradients, are the model's.
+    base.virtual_tokens = tuned.prompt_encoder
     base.register_forward_pre_hook(extended, with_kwargs=True)
     return base
 
