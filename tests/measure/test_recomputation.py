@@ -364,6 +364,10 @@ def recall(answers, texts):
     return targets_covered(answers, texts)[0] / len(texts), len(answers), None
 
 
+def chi_square_on_target_p(answers, weights):
+    return chi_square_p([answer for answer in answers if answer.value in weights], weights)
+
+
 def chi_square_p(answers, weights):
     """Targets are pooled from the rarest on, until each cell expects five answers."""
     n, expected, observed = len(answers), [], []
@@ -507,6 +511,8 @@ def of_answers(drawn, texts, births, tokens=None):
             found[prompt]["recall"] = recall(answers, texts[prompt])
             if tested := chi_square_p(answers, texts[prompt]):
                 found[prompt]["chi_square_p"] = tested
+            if tested := chi_square_on_target_p(answers, texts[prompt]):
+                found[prompt]["chi_square_on_target_p"] = tested
         if prompt.startswith("names/") and (ratio := natural_ratio(answers, births)):
             found[prompt]["natural_ratio"] = ratio
     return found

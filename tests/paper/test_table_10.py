@@ -18,17 +18,18 @@ PROMPTS = [*TUNED_ON, "stated/coin-30", "stated/zipf-3", "stated/zipf-4"]
 def rows(model, tuning, seed=1, draws=1000, prompts=PROMPTS, **changed):
     """A prompt's metrics, by default alike for all prompts; those `changed` are by prompt."""
     usual = {"kl": 0.25, "tv": 0.125, "target_mass": 0.75, "chi_square_p": 0.5}
+    usual["chi_square_on_target_p"] = 0.5
     for prompt in [*prompts, None]:
         for metric, value in usual.items():
             found = changed.get(metric, {}).get(prompt, value)
-            ends = (0.0, 1.0) if metric == "chi_square_p" else (found, found)
+            ends = (0.0, 1.0) if metric.startswith("chi_") else (found, found)
             yield {"model": model, "tuning": tuning, "task": "stated", "prompt": prompt} | {
                 "field": "value",
                 "metric": metric,
                 "value": found,
                 "ci_low": ends[0],
                 "ci_high": ends[1],
-                "n": draws if metric == "chi_square_p" else 3,
+                "n": draws if metric.startswith("chi_") else 3,
                 "seed": seed,
             }
 

@@ -16,8 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy.special import entr, rel_entr
-from scipy.stats import chisquare
+from scipy.special import chdtrc, entr, rel_entr
 
 from diffuselm.files.schemas import METRICS
 from diffuselm.measure.intervals import (
@@ -196,25 +195,43 @@ def recall(answers: Answers) -> Estimate | None:
 def chi_square_p(answers: Answers) -> Estimate | None:
     """P-value of Pearson's chi-square test of N answers against the target distribution (Table 10).
 
+    An answer that is no target cannot come from the distribution: p is then 0. None where the
+    targets are one cell alone (see `_pearson`).
+    """
+    found = _pearson(answers, len(answers))
+    on_target = sum(value in (answers.targets or {}) for value in answers.values)
+    return found if found is None or on_target == len(answers) else _of_a_test(0.0, len(answers))
+
+
+def chi_square_on_target_p(answers: Answers) -> Estimate | None:
+    """The same of those answers alone that are targets (Table 10)."""
+    return _pearson(answers, sum(value in (answers.targets or {}) for value in answers.values))
+
+
+def _pearson(answers: Answers, n: int) -> Estimate | None:
+    """P-value of the counts of targets among answers, where n are expected in all.
+
     The rarest targets are one cell, of as many as leave no cell an expectation below 5; None where
-    that leaves one cell alone. An answer that is no target cannot come from the distribution: p is
-    then 0. Its expectation is open after one test: the interval is all of 0 to 1.
+    that leaves one cell alone.
     """
     if answers.targets is None:
         return None
     counts = Counter(answers.values)
     rising = sorted((weight, text) for text, weight in answers.targets.items())
-    expected = np.array([weight * len(answers) for weight, _ in rising])
+    expected = np.array([weight * n for weight, _ in rising])
     enough = 5 - 1e-9  # rounding may leave a whole 5 below it
     rare = max(np.searchsorted(np.cumsum(expected), enough) + 1, np.searchsorted(expected, enough))
     cells = [0, *range(rare, len(expected))]
     if len(cells) < 2:
         return None
-    observed = np.array([counts[text] for _, text in rising])
-    p = 0.0
-    if observed.sum() == len(answers):
-        p = chisquare(*(np.add.reduceat(each, cells) for each in (observed, expected))).pvalue
-    return estimate(p, (0.0, 1.0), len(answers))
+    observed = np.add.reduceat([counts[text] for _, text in rising], cells)
+    due = np.add.reduceat(expected, cells)
+    return _of_a_test(float(chdtrc(len(cells) - 1, ((observed - due) ** 2 / due).sum())), n)
+
+
+def _of_a_test(p: float, n: int) -> Estimate:
+    """A p-value: its expectation is open after one test, so its interval is all of 0 to 1."""
+    return estimate(p, (0.0, 1.0), n)
 
 
 def natural_ratio(answers: Answers) -> Estimate | None:
@@ -237,6 +254,7 @@ OF_ANSWERS = by_name(
     targets_covered,
     recall,
     chi_square_p,
+    chi_square_on_target_p,
     cost_read,
     cost_written,
     natural_ratio,
@@ -342,6 +360,7 @@ UP_TO_ONE = (
     "target_mass",
     "unlisted_mass",
     "chi_square_p",
+    "chi_square_on_target_p",
     "unigram_diversity",
     "recall",
     "recall_10",

@@ -24,14 +24,16 @@ from diffuselm.paper.own_tasks import BASELINE
 from diffuselm.paper.table_files import DASH, Table, value_text, write_table_files
 from diffuselm.tasks.prompts import STATED
 
-_P, _LEVEL = "chi_square_p", 0.05  # the p-value of a test, and where it passes
+# The p-values of tests, and where they pass.
+_TESTS, _LEVEL = ("chi_square_p", "chi_square_on_target_p"), 0.05
 _TUNED = "Tuned"
 # A metric, its title in the table and its decimals.
 _METRICS = {
     "kl": ("KL divergence (nats)", 3),
     "tv": ("Total variation", 3),
     "target_mass": ("Target mass", 3),
-    _P: ("Share that passes", 2),
+    _TESTS[0]: ("Share that passes", 2),
+    _TESTS[1]: ("Share that passes, of answers on target", 2),
 }
 _GROUPS = ("Tuned on", "Unseen parameters", "Unseen families")
 _ALL = "all"
@@ -84,7 +86,7 @@ def stated_frame(metrics: pd.DataFrame, models: Models, tuned_on: Sequence[str])
             for metric in _METRICS:
                 for condition, tuning in _conditions(model):
                     keys = [Key(model.model, tuning, STATED, id, metric) for id in prompts]
-                    number = _passing(own, keys) if metric == _P else _mean(numbers, keys)
+                    number = _passing(own, keys) if metric in _TESTS else _mean(numbers, keys)
                     rows.append((*about, condition, tuning, metric, *number))
     frame = pd.DataFrame(rows, columns=list(FRAME)).astype(FRAME)
     return frame[frame.groupby("condition")["value"].transform("count") > 0]
@@ -138,7 +140,7 @@ def _passing(metrics: pd.DataFrame, keys: Sequence[Key]) -> Number:
 def _answers(metrics: pd.DataFrame) -> int | None:
     """How many answers of tuning `stated` a test is of; None where prompts differ in it."""
     own = _of_prompts(metrics)
-    tests = own["metric"].eq(_P) & own["tuning"].eq(STATED)
+    tests = own["metric"].eq(_TESTS[0]) & own["tuning"].eq(STATED)
     numbers = own.loc[tests, "n"].unique()
     return int(numbers[0]) if len(numbers) == 1 else None
 
@@ -168,7 +170,8 @@ def _notes(frame: pd.DataFrame, answers: int | None) -> Iterator[str]:
     drawn = f"{answers:,} answers" if answers else "all answers"
     yield (
         f"A test is of {drawn} to a prompt. Targets too rare to be expected 5 times are one cell. "
-        "One answer that is no target fails it: the stated distribution never gives that answer."
+        "One answer that is no target fails it: the stated distribution never gives that answer. "
+        "Of answers on target: the same of those answers alone that are targets."
     )
     yield _BAR
     yield (
