@@ -146,7 +146,7 @@ def test_without_a_scorecard_or_beyond_the_size_nothing_is_written(results, tmp_
     with pytest.raises(InputError, match=r"results: 3\.0 MiB to publish; expected at most 3"):
         publish(results=results, out=tmp_path / "docs")
     (results / "scorecard.md").unlink()
-    with pytest.raises(InputError, match=r"neither scorecard\.md nor .*; expected the results"):
+    with pytest.raises(InputError, match=r"none of scorecard\.md, .*; expected the results"):
         publish(results=results, out=tmp_path / "docs")
     assert not (tmp_path / "docs").exists()
 

@@ -1,4 +1,4 @@
-"""Results to keep in a repository: scorecard, tables 4 to 9, figures 1 to 4, 7 and 8, those of
+"""Results to keep in a repository: scorecard, tables 4 to 11, figures 1 to 4, 7 and 8, those of
 one's own tasks, and what made them."""
 
 import os
@@ -15,10 +15,10 @@ from diffuselm.paper.biographies import COLUMNS
 from diffuselm.paper.job_times import read_job_times, seconds_on, waits_for
 from diffuselm.paper.templating import filled
 
-FIRST = ("scorecard.md", "tables/table-of-tasks.md")  # one of them is in every run
+FIRST = ("scorecard.md", "tables/table-of-tasks.md", "tables/table-10.md")  # each run has one
 FILES = (
     *FIRST,
-    *(f"tables/table-{number}.md" for number in range(4, 10)),
+    *(f"tables/table-{number}.md" for number in range(4, 12)),
     "method-times.md",
     *(f"figures/figure-{number}.png" for number in (1, 2, 3, 4, 7, 8)),
     "figures/figure-of-tasks.png",
@@ -38,7 +38,7 @@ def publish(*, results: Path, out: Path) -> None:
     there = [name for name in FILES if (results / name).is_file()]
     if not set(FIRST) & set(there):
         raise InputError(
-            f"{results}: found neither {' nor '.join(FIRST)}; expected the results of a run"
+            f"{results}: found none of {', '.join(FIRST)}; expected the results of a run"
         )
     made = {Path(name).name: _content(results, name, there) for name in there}
     made["README.md"] = _readme(results, made).encode()

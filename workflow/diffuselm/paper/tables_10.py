@@ -171,7 +171,7 @@ def _notes(frame: pd.DataFrame, answers: int | None) -> Iterator[str]:
     yield (
         f"A test is of {drawn} to a prompt. Targets too rare to be expected 5 times are one cell. "
         "One answer that is no target fails it: the stated distribution never gives that answer. "
-        "Of answers on target: the same of those answers alone that are targets."
+        "Of answers on target: the same of those answers alone that are targets, however few."
     )
     yield _BAR
     yield (
