@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from diffuselm.config.config import PAPER_TASKS
 from diffuselm.model.answers import is_valid
 from diffuselm.model.opening import load_chat_format, load_model
+from diffuselm.sampling.answers import Question as Asked
 from diffuselm.sampling.tree_sampling import sample
 from diffuselm.stand_in.build import build_stand_in
 from diffuselm.stand_in.collapse import LEAK, collapse
@@ -69,7 +70,7 @@ def test_a_stand_in_is_valid_but_collapsed(folder):
     [names] = load_task(ROOT / "resources/tasks/names.yaml")
     [answers] = sample(
         model,
-        [Question(chat.prompt_ids(names.text), 1000, 1)],
+        [Asked(chat.prompt_ids(names.text), 1000, 1)],
         end_tokens=chat.end_tokens,
         max_tokens=32,
         token_budget=32768,
@@ -89,7 +90,7 @@ def test_biographies_of_a_stand_in_are_valid_but_collapsed(folder):
     [sketch] = load_task(ROOT / "resources/tasks/biographies.yaml")
     [answers] = sample(
         model,
-        [Question(chat.prompt_ids(sketch.text), 200, 1)],
+        [Asked(chat.prompt_ids(sketch.text), 200, 1)],
         end_tokens=chat.end_tokens,
         max_tokens=160,
         token_budget=32768,

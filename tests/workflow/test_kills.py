@@ -16,7 +16,7 @@ import pandas as pd
 import psutil
 from safetensors import safe_open
 
-from diffuselm.files.schemas import SAMPLES, TRAINING
+from diffuselm.files.schemas import DRAWN, SAMPLES, TRAINING
 from diffuselm.files.tables import read_table, write_table
 from workflow_runs import (
     MODEL,
@@ -160,11 +160,11 @@ def test_a_killed_training_goes_on_from_its_checkpoint_and_a_killed_sampling_mak
     assert (folder / ADAPTER).read_bytes() == (undisturbed() / ADAPTER).read_bytes()
     assert not (folder / CHECKPOINT).exists()
     part = min((folder / PARTS).glob("samples*.parquet"))
-    kept = read_table(part, SAMPLES).to_pandas().assign(text="kept")
-    write_table(part, kept, SAMPLES)
+    kept = read_table(part, DRAWN).to_pandas().assign(text="kept")
+    write_table(part, kept, DRAWN)
     snakemake(folder, *SAMPLE)
     expected = read_table(undisturbed() / ANSWERS, SAMPLES).to_pandas()
-    expected.loc[expected["prompt"] == kept["prompt"][0], "text"] = "kept"
+    expected.loc[expected["prompt"].isin(kept["prompt"]), "text"] = "kept"
     pd.testing.assert_frame_equal(read_table(folder / ANSWERS, SAMPLES).to_pandas(), expected)
     assert not (folder / PARTS).exists()
 
