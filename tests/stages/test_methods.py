@@ -74,14 +74,6 @@ def test_run_json_says_which_targets_training_listed_where_not_all(folder):
     assert listed(4) is None
 
 
-def test_answers_to_all_prompts_are_the_same_one_prompt_at_a_time(folder, monkeypatch):
-    together, _, _ = sampled(folder)
-    monkeypatch.setattr(sample.Asking, "_fit", lambda *_: False)
-    alone, _, _ = sampled(folder)
-    pd.testing.assert_frame_equal(together, alone, rtol=1e-5)
-    assert together["prompt"].nunique() == 2
-
-
 def test_a_way_to_draw_is_scored_as_it_draws(folder):
     answers, exact, run = sampled(folder, draws=400, kind="min-p", p=0.3)
     assert run["settings"]["method"] == {"kind": "min-p", "p": 0.3}

@@ -107,7 +107,6 @@ def test_the_same_job_takes_up_what_was_done(folder, done, monkeypatch):
     def never(*_, **__):
         raise AssertionError("done before")
 
-    monkeypatch.setattr(asking, "sample", never)
     monkeypatch.setattr(asking, "choose_sampler", lambda *_: never)
     monkeypatch.setattr("diffuselm.tuning.loop.gradient", one_step())
     assert done(folder, "checkpoint", folder / "taken-up") == whole

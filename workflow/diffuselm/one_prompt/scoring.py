@@ -100,7 +100,7 @@ def drawn(asked: Asking) -> Drawn:
     (prompt,) = asked.prompts
     print(f"drawing {DRAWS} answers", file=sys.stderr)
     written = _written(prompt)
-    rows = sorted(asked.samples([prompt]), key=lambda row: -row["logprob"])
+    rows = sorted(asked.samples(prompt), key=lambda row: -row["logprob"])
     texts = [row["text"] + "…" * row["truncated"] for row in rows]
     listed = Counter(written[text] for text in texts if text in written)
     return Drawn(listed, Counter(text for text in texts if text not in written))

@@ -15,10 +15,10 @@ from diffuselm.methods.replies import Read
 from diffuselm.methods.temperature import Temperature
 from diffuselm.model.encoding import EncodedPrompt
 from diffuselm.model.opening import OpenModel
-from diffuselm.sampling.answers import Question, common_start
+from diffuselm.sampling.answers import Question
 from diffuselm.sampling.asked_form import asked_form
 from diffuselm.sampling.held_out import text_log_probs
-from diffuselm.sampling.tree_sampling import Sampler, choose_sampler, sample
+from diffuselm.sampling.tree_sampling import Sampler, choose_sampler
 from diffuselm.tasks.prompts import task_of
 from diffuselm.tree.form import Form
 from diffuselm.tree.layouts import Layout, Warp, choose_layout, score
@@ -59,29 +59,6 @@ class Asking:
         return [prompt for prompt in self.prompts if self.settings.draws[task_of(prompt.id)]]
 
     @property
-    def batches(self) -> list[list[EncodedPrompt]]:
-        """The prompts that are answered, together where all their answers find room at once."""
-        found: list[list[EncodedPrompt]] = []
-        for prompt in self.sampled:
-            if found and self._fit([*found[-1], prompt]):
-                found[-1].append(prompt)
-            else:
-                found.append([prompt])
-        return found
-
-    def _fit(self, prompts: Sequence[EncodedPrompt]) -> bool:
-        """Whether prompts are alike, and no answer would have to be read again for want of room."""
-        if isinstance(self.method, Prompting) or self.sampler is not sample:
-            return False
-        kinds = {(task_of(p.id), p.prompt.fields, p.prompt.openings, p.around) for p in prompts}
-        if len(kinds) > 1:
-            return False
-        shared, task = len(common_start([p.tokens for p in prompts])), task_of(prompts[0].id)
-        longest = max(len(p.tokens) for p in prompts) + self.settings.max_tokens[task] - shared
-        answers = self.settings.draws[task] * len(prompts)
-        return bool(shared) and shared + answers * longest <= self.sampling.tokens
-
-    @property
     def scored(self) -> list[EncodedPrompt]:
         """The prompts that have targets; to the others any answer will do."""
         return [prompt for prompt in self.prompts if len(prompt.tree)]
@@ -106,17 +83,17 @@ class Asking:
         most = max(self.settings.max_tokens.values())
         return choose_sampler(self.opened.model, max(asked, key=len), most)
 
-    def samples(self, prompts: Sequence[EncodedPrompt]) -> Iterator[Row]:
-        """Draw answers to prompts of one batch: rows of `schemas.DRAWN`."""
+    def samples(self, prompt: EncodedPrompt) -> Iterator[Row]:
+        """Draw answers to a prompt: rows of `schemas.DRAWN`."""
         warp = self.method.warp if isinstance(self.method, Decoding) else None
-        return self._drawn([(prompt, self._questions(prompt)) for prompt in prompts], warp)
+        return self._drawn(prompt, self._questions(prompt), warp)
 
     def swept(self, prompt: EncodedPrompt, temperature: float) -> Iterator[Row]:
         """Draw answers at a temperature (footnote 6): rows of `schemas.SWEEP`."""
         seed = derive(self.seed, "sweep", self.opened.name, prompt.id, f"{temperature:g}")
         question = Question(prompt.tokens, self.settings.draws[task_of(prompt.id)], seed)
         warp = Temperature(temperature=temperature).warp
-        for row in self._drawn([(prompt, [question])], warp):
+        for row in self._drawn(prompt, [question], warp):
             yield {"temperature": temperature, **row}
 
     def _make_questions(self, prompt: EncodedPrompt) -> list[Question]:
@@ -134,37 +111,32 @@ class Asking:
         return [Question(ids(text), n, derive(seed, "reply", text)) for text, n in calls.items()]
 
     def _drawn(
-        self, asked: Sequence[tuple[EncodedPrompt, Sequence[Question]]], warp: Warp | None
+        self, prompt: EncodedPrompt, questions: Sequence[Question], warp: Warp | None
     ) -> Iterator[Row]:
-        first, questions = asked[0][0], [q for _, of_prompt in asked for q in of_prompt]
         options: dict[str, Any] = {
             "end_tokens": self.opened.chat.end_tokens,
-            "max_tokens": self.settings.max_tokens[task_of(first.id)],
-            "form": self._form_of(first),
+            "max_tokens": self.settings.max_tokens[task_of(prompt.id)],
+            "form": self._form_of(prompt),
             "warp": warp,
         }
-        model = self.opened.model
+        model, read = self.opened.model, self._reader(prompt)
         answers = self.sampling.attempt(
             lambda tokens: self.sampler(model, questions, token_budget=tokens, **options)
         )
-        drawn = zip(questions, answers, strict=True)
-        for prompt, of_prompt in asked:
-            read, number = self._reader(prompt), 0
-            for question, its in (next(drawn) for _ in of_prompt):
-                for answer in its:
-                    text, found = read(answer.tokens, answer.truncated, number)
-                    yield {
-                        "prompt": prompt.id,
-                        "seed": self.seed,
-                        "draw": number,
-                        "text": text,
-                        **found._asdict(),
-                        "logprob": answer.log_prob,
-                        "truncated": answer.truncated,
-                        "tokens_read": len(question.prompt),
-                        "tokens_written": len(answer.tokens),
-                    }
-                    number += 1
+        pairs = ((q, each) for q, its in zip(questions, answers, strict=True) for each in its)
+        for number, (question, answer) in enumerate(pairs):
+            text, found = read(answer.tokens, answer.truncated, number)
+            yield {
+                "prompt": prompt.id,
+                "seed": self.seed,
+                "draw": number,
+                "text": text,
+                **found._asdict(),
+                "logprob": answer.log_prob,
+                "truncated": answer.truncated,
+                "tokens_read": len(question.prompt),
+                "tokens_written": len(answer.tokens),
+            }
 
     def _reader(
         self, prompt: EncodedPrompt

@@ -79,5 +79,5 @@ def _answers(
     prompt, start, count = part
     here = settings.model_copy(update={"draws": {task_of(prompt.id): count}})
     asking = Asking(opened, job.tuning, [prompt], here, derive(job.seed, "part", str(start)))
-    for row in asking.samples([prompt]):
+    for row in asking.samples(prompt):
         yield row | {"seed": job.seed, "draw": start + row["draw"]}

@@ -63,8 +63,8 @@ def sample(
     made_with = _asked(job, adapter, settings, described, samples, entry)
     with made_with as (asking, finished, told):
         answers = [
-            finished.table(f"samples/{its[0].id}-{len(its)}", DRAWN, partial(asking.samples, its))
-            for its in progress(asking.batches, unit="groups of prompts sampled")
+            finished.table(f"samples/{p.id}", DRAWN, partial(asking.samples, p))
+            for p in progress(asking.sampled, unit="prompts sampled")
         ]
         scores = [
             finished.table(f"exact/{p.id}", EXACT, partial(asking.exact, p))
