@@ -147,9 +147,12 @@ def _name(figure: Figure, named: pd.DataFrame) -> None:
         look = {"marker": "o", "color": "black", "alpha": 0.6, "label": f"{cost:,} tokens"}
         marks.append(Line2D([], [], **look, **bare, markersize=(_AREA * cost**0.5) ** 0.5))
     figure.legend(handles=marks, loc="outside upper center", ncols=4)
+    # Entropy grows with the number of answers.
+    usual = shown["answers"].mode()[0]
     names = [
-        Line2D([], [], **LOOKS[row.way], **bare, markersize=3, label=f"{row.line}  {label}")
+        Line2D([], [], **LOOKS[row.way], **bare, markersize=3, label=f"{row.line}  {label}{fewer}")
         for row in shown.itertuples()
         for label in [drawing.plot_text(row.method, 40)]
+        for fewer in [f" (n = {row.answers})" if row.answers != usual else ""]
     ]
     figure.legend(handles=names, loc="outside lower center", ncols=3, fontsize=6)
