@@ -32,18 +32,21 @@ def folder(tmp_path):
     return tmp_path
 
 
-def sampled(folder, draws=60, **entry):
-    """Answers, exact probabilities and run.json of a method, or of none."""
-    out = folder / "out"
-    job = ModelJob(
+def job(folder):
+    return ModelJob(
         model=folder / "m.json",
         tuning="t",
         targets=[folder / "targets.parquet"],
         seed=1,
         checkpoint=folder / "checkpoint",
     )
+
+
+def sampled(folder, draws=60, **entry):
+    """Answers, exact probabilities and run.json of a method, or of none."""
+    out = folder / "out"
     sample.sample(
-        job=job,
+        job=job(folder),
         method=json.dumps(entry) if entry else None,
         settings=AnswerSettings(draws={"own": draws}, max_tokens={"own": 12}),
         samples=out / "samples.parquet",
@@ -56,16 +59,9 @@ def sampled(folder, draws=60, **entry):
 
 def test_run_json_says_which_targets_training_listed_where_not_all(folder):
     def listed(count):
-        job = ModelJob(
-            model=folder / "m.json",
-            tuning="t",
-            targets=[folder / "targets.parquet"],
-            seed=1,
-            checkpoint=folder / "checkpoint",
-        )
         settings = LoraSettings(passes=1, token_budget=256)
         entry = json.dumps({"kind": "ours", "targets": count})
-        tune(job=job, method=entry, settings=settings, out=folder / f"adapter-{count}")
+        tune(job=job(folder), method=entry, settings=settings, out=folder / f"adapter-{count}")
         return json.loads((folder / f"adapter-{count}/run.json").read_text()).get("listed")
 
     [(prompt, texts)] = listed(3).items()  # there are but two days
