@@ -9,6 +9,7 @@ from peft import PrefixTuningConfig, PromptTuningConfig, get_peft_model
 
 from diffuselm.model.virtual_tokens import with_virtual_tokens
 from diffuselm.sampling.answers import Question
+from diffuselm.sampling.asking import embedded_tokens
 from diffuselm.sampling.shared_prompt import shares_prompt
 from diffuselm.sampling.tree_sampling import sample, sample_whole
 from diffuselm.tree.layouts import Packed, Padded, choose_layout, score
@@ -36,6 +37,12 @@ def test_logits_are_those_of_peft_s_own_forward(tuned):
         assert found.shape == usual.shape
         torch.testing.assert_close(found[0], usual[0], atol=1e-4, rtol=1e-4)
         torch.testing.assert_close(found[1, :6], usual[1, :6], atol=1e-4, rtol=1e-4)
+
+
+def test_a_call_reads_embeddings_and_no_keys(tuned):
+    assert embedded_tokens(tuned.get_base_model()) == 0
+    by_prompt = tuned.active_peft_config.peft_type == "PROMPT_TUNING"
+    assert embedded_tokens(with_virtual_tokens(tuned)) == (4 if by_prompt else 0)
 
 
 def test_a_tree_mask_gives_the_probabilities_of_padded_rows(tuned, tree):

@@ -12,6 +12,7 @@ from scipy.special import entr
 from diffuselm.config.sample import AnswerSettings
 from diffuselm.config.tune import LoraSettings
 from diffuselm.methods.prompt_search import PromptSearch
+from diffuselm.sampling.wordings import ROOM
 from diffuselm.stages import sample
 from diffuselm.stages.model_jobs import ModelJob
 from diffuselm.stages.tune import tune
@@ -106,6 +107,13 @@ def test_the_wording_that_its_half_of_the_targets_adds_most_entropy_to_is_asked(
         halves = exact.loc[exact["prompt"] == prompt, "probability"].to_numpy()
         assert found["entropy"] == pytest.approx(entr(halves[::2]).sum(), rel=1e-5)
         assert found["entropy_other"] == pytest.approx(entr(halves[1::2]).sum(), rel=1e-5)
+    for prompt, (read, written) in run["tokens"].items():
+        # 60 calls of the best wording, two replies of the bare model, two trees.
+        replies = run["wordings"][prompt]["tokens_written"]
+        searched = run["wordings"][prompt]["tokens_read"]
+        assert 0 < replies <= 2 * ROOM < searched
+        assert (read - searched) % 60 == 0
+        assert 60 <= written - replies <= 60 * 12
     monkeypatch.setattr(PromptSearch, "wordings", lambda _, text, __: [text])
     _, _, alone = sampled(folder, kind="prompt-search", rewordings=2)
     gained = [

@@ -31,7 +31,14 @@ DRAWN = pa.schema([*SAMPLES, ("tokens_read", WHOLE), ("tokens_written", WHOLE)])
 SWEEP = SAMPLES.insert(0, pa.field("temperature", NUMBER))
 # The loss on each paragraph of a held-out text.
 TEXT = columns(paragraph=WHOLE, tokens=WHOLE, log_prob=NUMBER)
-WORDINGS = columns(prompt=STRING, text=STRING, entropy=NUMBER, entropy_other=NUMBER)
+WORDINGS = columns(
+    prompt=STRING,
+    text=STRING,
+    entropy=NUMBER,
+    entropy_other=NUMBER,
+    tokens_read=WHOLE,
+    tokens_written=WHOLE,
+)
 EXACT = columns(prompt=STRING, target=STRING, probability=NUMBER, weight=NUMBER)
 METRICS = columns(
     model=STRING,

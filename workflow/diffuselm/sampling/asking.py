@@ -6,6 +6,8 @@ from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
+from peft import PromptEmbedding
+from transformers import PreTrainedModel
 
 from diffuselm.config.sample import AnswerSettings
 from diffuselm.errors import InputError
@@ -123,6 +125,7 @@ class Asking:
         answers = self.sampling.attempt(
             lambda tokens: self.sampler(model, questions, token_budget=tokens, **options)
         )
+        virtual = embedded_tokens(model)
         pairs = ((q, each) for q, its in zip(questions, answers, strict=True) for each in its)
         for number, (question, answer) in enumerate(pairs):
             text, found = read(answer.tokens, answer.truncated, number)
@@ -134,7 +137,7 @@ class Asking:
                 **found._asdict(),
                 "logprob": answer.log_prob,
                 "truncated": answer.truncated,
-                "tokens_read": len(question.prompt),
+                "tokens_read": virtual + len(question.prompt),
                 "tokens_written": len(answer.tokens),
             }
 
@@ -192,6 +195,12 @@ class Asking:
     def _make_form(self, fields: int, openings: Sequence[str], around: tuple[str, str]) -> Form:
         vocabulary = self.opened.model.config.get_text_config().vocab_size
         return asked_form(self.opened.chat, vocabulary, fields, openings, around)
+
+
+def embedded_tokens(model: PreTrainedModel) -> int:
+    """Virtual tokens that each call reads as embeddings (prompt tuning); keys are not read."""
+    encoders = getattr(model, "virtual_tokens", {}).values()
+    return sum(e.embedding.num_embeddings for e in encoders if isinstance(e, PromptEmbedding))
 
 
 def _check_settings(prompt: EncodedPrompt, settings: AnswerSettings) -> None:

@@ -20,7 +20,10 @@ ROOM = 64  # tokens of a rewording
 def wordings(
     method: PromptSearch, bare: OpenModel, asking: Asking, prompt: EncodedPrompt
 ) -> Iterator[dict[str, Any]]:
-    """Every wording, with the exact entropy (nats) on either half of the targets: `WORDINGS`."""
+    """Every wording, with the exact entropy (nats) on either half of the targets: `WORDINGS`.
+
+    The first, which is the original, bears the tokens of all replies; each those of its scoring.
+    """
     asked = bare.chat.prompt_ids(method.request(prompt.prompt.text))
     seed = derive(asking.seed, "reword", bare.name, prompt.id)
     by = choose_sampler(bare.model, asked, ROOM)
@@ -32,14 +35,22 @@ def wordings(
         max_tokens=ROOM,
     )
     said = [bare.chat.decode(reply.tokens) for reply in replies if not reply.truncated]
+    spent = method.rewordings * len(asked), sum(len(reply.tokens) for reply in replies)
     for text in method.wordings(prompt.prompt.text, said):
-        scored = np.array(
-            [row["probability"] for row in asking.exact(worded(asking, prompt, text))]
-        )
+        other = worded(asking, prompt, text)
+        scored = np.array([row["probability"] for row in asking.exact(other)])
         # What these targets add to the entropy of an answer: among them alone, a wording that asks
         # for something else would look best.
         halves = {"entropy": entr(scored[::2]).sum(), "entropy_other": entr(scored[1::2]).sum()}
-        yield {"prompt": prompt.id, "text": text, **{name: float(h) for name, h in halves.items()}}
+        read, written = spent
+        yield {
+            "prompt": prompt.id,
+            "text": text,
+            **{name: float(half) for name, half in halves.items()},
+            "tokens_read": read + asking.layout.tokens_read(len(other.tokens), other.tree),
+            "tokens_written": written,
+        }
+        spent = 0, 0
 
 
 def worded(asking: Asking, prompt: EncodedPrompt, text: str) -> EncodedPrompt:

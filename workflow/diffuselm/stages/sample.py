@@ -72,7 +72,7 @@ def sample(
         ]
         losses = asking.text(read_paragraphs(held_out_text)) if held_out_text else []
         drawn = pa.concat_tables([DRAWN.empty_table(), *answers])
-        told["tokens"] = _tokens(drawn)
+        told["tokens"] = _tokens(drawn, told.get("wordings", {}))
         write_table(samples, drawn, SAMPLES)
         write_table(exact, pa.concat_tables([EXACT.empty_table(), *scores]), EXACT)
         write_rows(text, losses, TEXT)
@@ -87,16 +87,24 @@ def _searched(
     for prompt in progress(asking.prompts, unit="prompts reworded"):
         tried = partial(wordings, by, bare, asking, prompt)
         rows = finished.table(f"wordings/{prompt.id}", WORDINGS, tried).to_pylist()
-        best[prompt.id] = {**max(rows, key=itemgetter("entropy")), "of": len(rows)}
+        spent = {key: sum(row[key] for row in rows) for key in ("tokens_read", "tokens_written")}
+        best[prompt.id] = {**max(rows, key=itemgetter("entropy")), **spent, "of": len(rows)}
     prompts = [worded(asking, prompt, best[prompt.id]["text"]) for prompt in asking.prompts]
     again = Asking(asking.opened, asking.tuning, prompts, asking.settings, asking.seed)
     return again, best
 
 
-def _tokens(drawn: pa.Table) -> dict[str, list[int]]:
-    """Tokens of each prompt's calls and of their answers, whatever of them was read only once."""
-    sums = drawn.group_by("prompt").aggregate([("tokens_read", "sum"), ("tokens_written", "sum")])
-    return {row["prompt"]: [*row.values()][1:] for row in sums.to_pylist()}
+def _tokens(drawn: pa.Table, searched: Mapping[str, Mapping[str, Any]]) -> dict[str, list[int]]:
+    """Tokens of each prompt's calls and of their answers, whatever of them was read only once.
+
+    Where a wording was `searched` for, with those of the search.
+    """
+    keys = ("tokens_read", "tokens_written")
+    sums = drawn.group_by("prompt").aggregate([(key, "sum") for key in keys]).to_pylist()
+    return {
+        row["prompt"]: [row[f"{k}_sum"] + searched.get(row["prompt"], {}).get(k, 0) for k in keys]
+        for row in sums
+    }
 
 
 def _entropies(samples: pd.DataFrame) -> str:

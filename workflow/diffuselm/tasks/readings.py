@@ -1,18 +1,18 @@
 """How answers to a prompt from outside are read: which texts are the same answer."""
 
-import string
+import re
 from functools import cached_property
 
 from diffuselm.config.base import Settings
 
 # The Snakefile imports this module in every cluster job: nothing heavy here.
 
-_ENDING = string.whitespace + ".,;:!?…。！？"
+_ENDING = re.compile(r"[\s.,;:!?…。！？]+$")
 
 
 def folded(text: str) -> str:
     """A text without what tells no answers apart: its case, and spaces and marks at its end."""
-    return text.strip().rstrip(_ENDING).casefold()
+    return _ENDING.sub("", text.lstrip()).casefold()
 
 
 class Reading(Settings):
