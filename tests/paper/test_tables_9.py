@@ -36,7 +36,8 @@ FOUND = {
 }
 EXACT = {"kl": 0.5, "tv": 0.25, "target_mass": 0.75}
 TOP_P = {"way": "decoding", "kind": "top-p", "settings": {"p": 0.9}, "tuned_on": []}
-LIST = {"way": "prompting", "kind": "list", "settings": {"n": 10}, "tuned_on": []}
+LISTED = {"n": 10, "sentences": {"names": {"It begins with <>.": ["A", "B"]}, "numbers": {}}}
+LIST = {"way": "prompting", "kind": "list", "settings": LISTED, "tuned_on": []}
 OURS = {"way": "training", "kind": "ours", "settings": {}, "tuned_on": ["names", "numbers"]}
 
 
@@ -133,6 +134,8 @@ def test_no_cell_is_empty_and_each_reason_stands_in_the_notes(tmp_path):
     assert asked["target mass"] == asked["total variation"] == "no single tree"
     assert asked["knowledge"] == "as the baseline"
     assert means["Base held to the form"]["knowledge"] == "not asked"
+    told = {name: cells["Settings"] for name, cells in costs.items()}
+    assert (told["top-p"], told["list"]) == ("p 0.9", "n 10, sentences for names, numbers")
     trained = "tokens read in training"
     assert [costs[name][trained] for name in ("Base as it is", "top-p", "list", "ours")] == [
         *("none", "as the baseline", "as the baseline", "6,000")

@@ -172,7 +172,7 @@ def _rows(
     kind = line.method.kind if line.method else {"training": "ours"}.get(line.way, "none")
     settings = line.method.settings if line.method else {}
     usual = {"training": "as configured"}.get(line.way, "none")
-    made = kind, ", ".join(f"{name} {value}" for name, value in settings.items()) or usual
+    made = kind, ", ".join(f"{name} {_told(its)}" for name, its in settings.items()) or usual
     for task, its in {MEAN: _means(shown, tunings, over), **shown}.items():
         tasks = over if task == MEAN else [task]
         about = (task, tunings.get(task, line.tuning), _tuned_on(line, tasks))
@@ -182,6 +182,11 @@ def _rows(
         for metric, found in its.items():
             number, reason = (ABSENT, found) if isinstance(found, str) else (found, "")
             yield (*made, *about, metric, *number, reason)
+
+
+def _told(value: object) -> str:
+    """A setting as a table tells it: of one that has a part for each task, for which."""
+    return f"for {', '.join(value)}" if isinstance(value, Mapping) else str(value)
 
 
 def _tuned_on(line: Line, tasks: Sequence[str]) -> str:

@@ -81,7 +81,7 @@ def of_model(plan: Plan, name: str) -> dict[str, Any]:
         # CPU cores that its products fill, GPUs (a stand-in is quicker without), memory, minutes.
         "threads": 1 if billions < 0.3 else 2 if billions < 1 else 4 if billions < 4 else 8,
         "gpus": 0 if model.stand_in else model.gpus,
-        "mem_mb": int(2000 + 5000 * billions),
+        "mem_mb": int((2000 if model.stand_in else 8000) + 5000 * billions),
         "tuning_minutes": int(60 + 60 * billions),
         "sampling_minutes": int(60 + 20 * billions),
     }
