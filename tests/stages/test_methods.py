@@ -43,11 +43,12 @@ def job(folder):
     )
 
 
-def sampled(folder, draws=60, **entry):
+def sampled(folder, draws=60, adapter=None, **entry):
     """Answers, exact probabilities and run.json of a method, or of none."""
     out = folder / "out"
     sample.sample(
         job=job(folder),
+        adapter=adapter,
         method=json.dumps(entry) if entry else None,
         settings=AnswerSettings(draws={"own": draws}, max_tokens={"own": 12}),
         samples=out / "samples.parquet",
@@ -93,6 +94,16 @@ def test_a_way_to_ask_costs_every_call_s_prompt_and_reply(folder):
         assert written >= 60 * 3
 
 
+def test_every_call_reads_the_embedded_tokens_of_an_adapter(folder):
+    _, _, plain = sampled(folder)
+    settings, out = LoraSettings(passes=1, token_budget=256), folder / "adapter"
+    entry = json.dumps({"kind": "prompt-tuning", "virtual_tokens": 3})
+    tune(job=job(folder), method=entry, settings=settings, out=out)
+    _, _, run = sampled(folder, adapter=out)
+    for prompt, (read, _) in run["tokens"].items():
+        assert read == plain["tokens"][prompt][0] + 60 * 3
+
+
 def test_the_wording_that_its_half_of_the_targets_adds_most_entropy_to_is_asked(
     folder, monkeypatch
 ):
@@ -116,6 +127,11 @@ def test_the_wording_that_its_half_of_the_targets_adds_most_entropy_to_is_asked(
         assert 60 <= written - replies <= 60 * 12
     monkeypatch.setattr(PromptSearch, "wordings", lambda _, text, __: [text])
     _, _, alone = sampled(folder, kind="prompt-search", rewordings=2)
+    for prompt, found in run["wordings"].items():
+        # The same replies, and one more wording scored.
+        one = alone["wordings"][prompt]
+        assert found["tokens_written"] == one["tokens_written"]
+        assert 10 < found["tokens_read"] - one["tokens_read"] < 100
     gained = [
         run["wordings"][prompt]["entropy"] - alone["wordings"][prompt]["entropy"]
         for prompt in run["wordings"]
