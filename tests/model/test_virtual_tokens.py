@@ -7,9 +7,8 @@ import pytest
 import torch
 from peft import PrefixTuningConfig, PromptTuningConfig, get_peft_model
 
-from diffuselm.model.virtual_tokens import with_virtual_tokens
+from diffuselm.model.virtual_tokens import embedded_tokens, with_virtual_tokens
 from diffuselm.sampling.answers import Question
-from diffuselm.sampling.asking import embedded_tokens
 from diffuselm.sampling.shared_prompt import shares_prompt
 from diffuselm.sampling.tree_sampling import sample, sample_whole
 from diffuselm.tree.layouts import Packed, Padded, choose_layout, score

@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from peft import PeftModel, PrefixTuningConfig
+from peft import PeftModel, PrefixTuningConfig, PromptEmbedding
 from torch import Tensor, nn
 from torch.nn.functional import pad
 from transformers import PreTrainedModel
@@ -38,6 +38,12 @@ def with_virtual_tokens(tuned: PeftModel) -> PreTrainedModel:
     base.virtual_tokens = tuned.prompt_encoder
     base.register_forward_pre_hook(extended, with_kwargs=True)
     return base
+
+
+def embedded_tokens(model: PreTrainedModel) -> int:
+    """Virtual tokens that each call reads as embeddings (prompt tuning); keys are not read."""
+    encoders = getattr(model, "virtual_tokens", {}).values()
+    return sum(e.embedding.num_embeddings for e in encoders if isinstance(e, PromptEmbedding))
 
 
 def _put_keys(tuned: PeftModel, given: Given, count: int) -> Given:

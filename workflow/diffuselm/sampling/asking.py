@@ -6,8 +6,6 @@ from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
-from peft import PromptEmbedding
-from transformers import PreTrainedModel
 
 from diffuselm.config.sample import AnswerSettings
 from diffuselm.errors import InputError
@@ -17,6 +15,7 @@ from diffuselm.methods.replies import Read
 from diffuselm.methods.temperature import Temperature
 from diffuselm.model.encoding import EncodedPrompt
 from diffuselm.model.opening import OpenModel
+from diffuselm.model.virtual_tokens import embedded_tokens
 from diffuselm.sampling.answers import Question
 from diffuselm.sampling.asked_form import asked_form
 from diffuselm.sampling.held_out import text_log_probs
@@ -195,12 +194,6 @@ class Asking:
     def _make_form(self, fields: int, openings: Sequence[str], around: tuple[str, str]) -> Form:
         vocabulary = self.opened.model.config.get_text_config().vocab_size
         return asked_form(self.opened.chat, vocabulary, fields, openings, around)
-
-
-def embedded_tokens(model: PreTrainedModel) -> int:
-    """Virtual tokens that each call reads as embeddings (prompt tuning); keys are not read."""
-    encoders = getattr(model, "virtual_tokens", {}).values()
-    return sum(e.embedding.num_embeddings for e in encoders if isinstance(e, PromptEmbedding))
 
 
 def _check_settings(prompt: EncodedPrompt, settings: AnswerSettings) -> None:
