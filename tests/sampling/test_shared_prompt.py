@@ -18,6 +18,7 @@ from diffuselm.sampling.answers import Question
 from diffuselm.sampling.shared_prompt import SharedPrompt
 from diffuselm.sampling.tree_sampling import choose_sampler, sample, sample_whole
 from diffuselm.tasks.task_files import load_task
+from diffuselm.tree.attention import attending
 from diffuselm.tree.token_budget import ROW
 
 ROOT = Path(__file__).parents[2]
@@ -118,8 +119,9 @@ def test_whole_rows_keep_to_the_budget(small_model, budget):
 
 
 def test_there_is_room_for_no_more_rows_than_were_asked_for(small_model):
-    shared = SharedPrompt(small_model("Llama", **SMALL), PROMPT, 4, rows=7)
-    with shared.attending():
+    model = small_model("Llama", **SMALL)
+    shared = SharedPrompt(model, PROMPT, 4, rows=7)
+    with attending(model, shared):
         for rows in (1, 3, 7):
             shared.read(np.full(rows, 3), np.zeros(rows, dtype=np.int64))
             assert rows <= len(shared.answers[0][0]) <= 7

@@ -8,6 +8,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch.nn.functional import cross_entropy
 
+from diffuselm.tree import attention
 from diffuselm.tree.layouts import Packed, Padded, choose_layout, score
 from diffuselm.tree.objective import distribution_matching_loss, target_log_probs
 from diffuselm.tree.prefix_tree import build, optimal_loss, partition, subtree
@@ -62,7 +63,13 @@ def warnings(caplog):
     return [r for r in caplog.records if r.levelno == logging.WARNING and "diffuselm" in r.name]
 
 
-def test_packed_scores_equal_plain_ones(small_model, family, targets, tree):
+@pytest.fixture(params=[3, attention.HEIGHT])
+def blocks(request, monkeypatch):
+    """Queries that are attended at a time: some, and all."""
+    monkeypatch.setattr(attention, "HEIGHT", request.param)
+
+
+def test_packed_scores_equal_plain_ones(small_model, family, targets, tree, blocks):
     model = small_model(family)
     with torch.no_grad():
         plain = plain_log_probs(model, PROMPT, targets[0]).double().numpy()
@@ -70,7 +77,7 @@ def test_packed_scores_equal_plain_ones(small_model, family, targets, tree):
     np.testing.assert_allclose(scores, plain, rtol=1e-5)
 
 
-def test_packed_loss_and_gradient_equal_plain_ones(small_model, family, targets, tree):
+def test_packed_loss_and_gradient_equal_plain_ones(small_model, family, targets, tree, blocks):
     model = small_model(family)
     packed, plain = packed_loss(model, tree), plain_loss(model, PROMPT, *targets)
     assert packed.item() == pytest.approx(plain.item(), rel=1e-5)
@@ -78,7 +85,9 @@ def test_packed_loss_and_gradient_equal_plain_ones(small_model, family, targets,
     assert (gradient(model, packed) - expected).norm() <= 1e-5 * expected.norm()
 
 
-def test_packed_gradient_of_an_adapter_equals_the_plain_one(small_model, family, targets, tree):
+def test_packed_gradient_of_an_adapter_equals_the_plain_one(
+    small_model, family, targets, tree, blocks
+):
     model = with_lora(small_model(family)).train()
     expected = gradient(model, plain_loss(model, PROMPT, *targets))
     found = gradient(model, packed_loss(model, tree))

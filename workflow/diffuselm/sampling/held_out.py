@@ -6,8 +6,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from diffuselm.model.encoding import text_ids
-
-PART = 256  # tokens
+from diffuselm.tree.objective import rows_at_a_time
 
 
 @torch.inference_mode()
@@ -20,7 +19,8 @@ def text_log_probs(
         row = torch.as_tensor([text_ids(tokenizer, paragraph)], device=model.device)
         logits = model(input_ids=row, use_cache=False).logits[0, :-1]
         # In parts: in float64 a large vocabulary takes megabytes a token.
-        parts = zip(logits.split(PART), row[0, 1:].split(PART), strict=True)
+        some = rows_at_a_time(logits)
+        parts = zip(logits.split(some), row[0, 1:].split(some), strict=True)
         taken = [
             part.double().log_softmax(dim=-1).gather(1, tokens[:, None]) for part, tokens in parts
         ]

@@ -1,21 +1,19 @@
 """Rows that grow a token a pass, each behind one copy of the prompt's keys and values."""
 
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, Self
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import AttentionInterface, DynamicCache, PreTrainedModel
+from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
+from diffuselm.tree.attention import attending
 from diffuselm.tree.token_budget import is_out_of_memory
 
 log = logging.getLogger(__name__)
-
-_NAME = "diffuselm_shared_prompt"
 
 
 class SharedPrompt:
@@ -117,20 +115,6 @@ class SharedPrompt:
         output = _by_head(on_prompt, prompt_values) + on_answer @ values
         return output.flatten(1, 2).unsqueeze(1), None
 
-    @contextmanager
-    def attending(self) -> Iterator[Self]:
-        """Within it, every layer of the model attends so, without a mask."""
-        model, usual = self.model, self.model.config._attn_implementation
-        AttentionInterface.register(_NAME, self)
-        model.set_attn_implementation(_NAME)
-        try:
-            yield self
-        finally:
-            model.set_attn_implementation(usual)
-            # The registry goes on to hold this object, but neither the model nor its tensors.
-            self.prompt, self.answers = [], []
-            del self.model, self.first
-
 
 def _by_head(rows: Tensor, shared: Tensor) -> Tensor:
     """(rows, heads, group, m) x (heads, m, n): one product for all rows, which share the latter."""
@@ -152,7 +136,7 @@ def shares_prompt(model: PreTrainedModel, prompt: Sequence[int], max_tokens: int
     ids = torch.as_tensor([[*prompt, *token]], device=model.device)
     usual = model(input_ids=ids, use_cache=False, logits_to_keep=1).logits[:, -1]
     try:
-        with shared.attending():
+        with attending(model, shared):
             found = shared.read(token, np.zeros(1, dtype=np.int64))
     except (TypeError, ValueError, RuntimeError, IndexError, AttributeError) as error:
         if is_out_of_memory(error):

@@ -1,6 +1,7 @@
 """Tree sampling: N answers, each distinct prefix of them forwarded once."""
 
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from transformers import PreTrainedModel
 
 from diffuselm.sampling.answers import Answers, Draw, Question, common_start
 from diffuselm.sampling.shared_prompt import SharedPrompt, shares_prompt
+from diffuselm.tree.attention import attending
 from diffuselm.tree.token_budget import ROW
 
 Sampler = Callable[..., list[list[Draw]]]
@@ -44,9 +46,9 @@ def sample(
     width = min(draws, max(1, (token_budget - len(answers.shared)) // max(length, ROW)))
     shared = SharedPrompt(model, answers.shared, length, rows=width)
     groups = answers.groups()
-    parts = answers.take(shared.first.expand(len(groups), -1), groups)
-    rows = _Rows(width, waiting=[branch for branches in parts for branch in branches])
-    with shared.attending():
+    parts = answers.take(shared.first.expand(len(groups), -1), dict(enumerate(groups)))
+    rows = _Rows(width, waiting=[*chain.from_iterable(parts.values())])
+    with attending(model, shared):
         while rows.place(shared):
             first = [rows.draws[row][0] for row in range(len(rows.draws))]
             read = rows.read[: len(first)]
@@ -54,8 +56,7 @@ def sample(
             read += 1
             # The others read again what a row before them has read.
             new = np.flatnonzero(read == answers.settled[first])
-            parts = answers.take(logits[new], [rows.draws[row] for row in new])
-            for row, branches in zip(new, parts, strict=True):
+            for row, branches in answers.take(logits, {r: rows.draws[r] for r in new}).items():
                 rows.part(row, branches)
     return answers.drawn()
 
@@ -119,7 +120,7 @@ def _one_by_one(
         output = model(
             input_ids=torch.as_tensor(ids, device=model.device), use_cache=False, logits_to_keep=1
         )
-        parts = answers.take(output.logits[:, -1], same)
-        waiting += [branch for branches in parts for branch in branches]
+        parts = answers.take(output.logits[:, -1], dict(enumerate(same)))
+        waiting += chain.from_iterable(parts.values())
     [drawn] = answers.drawn()
     return drawn

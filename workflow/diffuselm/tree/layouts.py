@@ -3,6 +3,7 @@
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,8 +12,9 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from diffuselm.errors import first_line
+from diffuselm.tree.attention import by_blocks
 from diffuselm.tree.form import Form
-from diffuselm.tree.objective import target_log_probs
+from diffuselm.tree.objective import NodeLogProbs, target_log_probs
 from diffuselm.tree.prefix_tree import PrefixTree, partition, subtree
 from diffuselm.tree.token_budget import is_out_of_memory
 
@@ -38,23 +40,26 @@ class Layout(ABC):
         with a `warp`, that of the logits which it makes of the model's.
         """
         ids, row, mask = self._laid_out(model, prompt, tree)
-        logits = model(
-            input_ids=torch.as_tensor(ids, device=model.device),
-            use_cache=False,
-            logits_to_keep=ids.shape[1] - len(prompt) + 1,
-            **{name: each.to(model.device) for name, each in mask.items()},
-        ).logits.flatten(0, 1)
+        with self._attention(model, ids.shape[1]):
+            logits = model(
+                input_ids=torch.as_tensor(ids, device=model.device),
+                use_cache=False,
+                logits_to_keep=ids.shape[1] - len(prompt) + 1,
+                **{name: each.to(model.device) for name, each in mask.items()},
+            ).logits.flatten(0, 1)
         if form is not None:
             states = np.full(len(logits), form.start)
             states[row] = form.of_nodes(tree)[tree.parent + 1]
             logits = form.hold(logits, states)
         if warp is not None:
             logits = warp(logits)
-        logits = logits.float()
         rows = torch.as_tensor(row, device=logits.device)
         tokens = torch.as_tensor(tree.token, device=logits.device)
-        # Without a second (rows, vocabulary) array.
-        return logits[rows, tokens] - logits.logsumexp(dim=-1)[rows]
+        return NodeLogProbs.apply(logits.float(), rows, tokens)
+
+    def _attention(self, model: PreTrainedModel, length: int) -> AbstractContextManager[None]:
+        """The attention of a pass over so many tokens: the model's own."""
+        return nullcontext()
 
     @abstractmethod
     def _laid_out(
@@ -102,6 +107,9 @@ class Packed(Layout):
             "position_ids": torch.as_tensor(positions)[None],
         }
         return ids[None], row, seen
+
+    def _attention(self, model: PreTrainedModel, length: int) -> AbstractContextManager[None]:
+        return by_blocks(model, length)
 
     def tokens_read(self, prompt: int, tree: PrefixTree) -> int:
         return prompt + len(tree.inner)
@@ -185,7 +193,7 @@ def choose_layout(
     """
     prompt, tree = max(target_sets, key=lambda each: len(each[0]) + each[1].depth.max())
     longest = int(tree.depth[tree.leaf].argmax())
-    probe = subtree(tree, sorted({*range(min(4, len(tree.leaf))), longest}))
+    probe = subtree(tree, sorted({*range(min(2, len(tree.leaf))), longest}))
     tolerance = (2e-4 if model.dtype == torch.float32 else 0.1) * (int(probe.depth.max()) + 1)
     padded = target_log_probs(Padded().log_probs(model, prompt, probe), probe)
     try:

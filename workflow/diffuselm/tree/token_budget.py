@@ -137,7 +137,7 @@ def bytes_of_pass(tokens: int, config: PreTrainedConfig, itemsize: int, *, train
     if training and itemsize < 4:  # an adapter is float32, and keeps its inputs so
         layer += (6 * width + inner) * 4
     keys_and_values = 2 * key_heads * head * layers * itemsize
-    # In the model's dtype, in float32, and one more for logsumexp; its gradient is one more.
+    # In the model's dtype and in float32; with a gradient both again.
     logits = vocabulary * (itemsize + (12 if training else 8))
     if not training:
         return tokens * (keys_and_values + (logits + layer) // ROW)
