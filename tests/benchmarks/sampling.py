@@ -3,22 +3,30 @@
     python tests/benchmarks/sampling.py [--model FOLDER] [--adapter FOLDER] [--draws N] …
 
 The ways run in turn in this one process, at temperature 1: down the tree, by `generate` in batches
-of 20, and with `--continuous` by continuous batching (`generate_batch`).
+of 20, with `--continuous` by continuous batching (`generate_batch`), and with `--gguf` by
+llama.cpp, through the binding of which there is a wheel: `pip install --no-deps xllamacpp`.
 """
 
 import argparse
+import json
 import statistics
 import sys
+import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "workflow"))
 
+import gguf
+import numpy as np
 import torch
-from transformers import GenerationConfig, PreTrainedModel
+from safetensors.numpy import load_file
+from transformers import GenerationConfig, PreTrainedConfig, PreTrainedModel
 
 from diffuselm.config.config import SampleSettings
 from diffuselm.model.adapters import load_adapter
@@ -73,6 +81,55 @@ def continuous_answers(
     return [chat.decode(answer.generated_tokens) for answer in found.values()]
 
 
+def llama_cpp(
+    weights: Path, adapter: Path | None, config: PreTrainedConfig, threads: int
+) -> Callable[..., list[str]]:
+    """Answers of llama.cpp's server, 20 at a time, with the weights and the adapter given to it."""
+    import xllamacpp
+
+    params = xllamacpp.CommonParams()
+    params.model.path, params.verbosity = str(weights), 0
+    params.n_parallel, params.n_ctx = BATCH, BATCH * 256
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
+    with tempfile.NamedTemporaryFile(suffix=".gguf") as file:
+        if adapter:
+            write_adapter_gguf(Path(file.name), adapter, config)
+            params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(file.name, 1.0)]
+        server = xllamacpp.Server(params)
+
+    def answers(_: Any, chat: ChatFormat, prompt: Sequence[int], draws: int, seed: int) -> list:
+        asked = {"prompt": list(prompt), "max_tokens": MAX_TOKENS, "temperature": 1.0,
+                 "top_k": 0, "top_p": 1.0, "min_p": 0.0, "cache_prompt": True}  # fmt: skip
+        asked_again = ({**asked, "seed": seed * draws + number} for number in range(draws))
+        with ThreadPoolExecutor(BATCH) as pool:
+            found = list(pool.map(server.handle_completions, asked_again))
+        return [each["choices"][0]["text"] for each in found]
+
+    return answers
+
+
+def write_adapter_gguf(out: Path, adapter: Path, config: PreTrainedConfig) -> None:
+    """A LoRA adapter of a Llama as llama.cpp reads it, whose rotary dimensions lie side by side."""
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, config.num_hidden_layers)
+    writer = gguf.GGUFWriter(out, "llama")
+    writer.add_type("adapter")
+    writer.add_string("adapter.type", "lora")
+    alpha = json.loads((adapter / "adapter_config.json").read_text())["lora_alpha"]
+    writer.add_float32("adapter.lora.alpha", float(alpha))
+    heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
+    for key, tensor in load_file(adapter / "adapter_model.safetensors").items():
+        module, which, _ = key.removeprefix("base_model.model.").rsplit(".", 2)
+        if which == "lora_B" and (count := heads.get(module.rpartition(".")[2])):
+            halves = tensor.reshape(count, 2, -1, tensor.shape[1])
+            tensor = halves.swapaxes(1, 2).reshape(tensor.shape)
+        name = f"{names.get_name(module)}.weight.{which.lower()}"
+        writer.add_tensor(name, np.ascontiguousarray(tensor, dtype=np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
 def _plain(chat: ChatFormat) -> GenerationConfig:
     """Temperature 1, nothing cut."""
     return GenerationConfig(
@@ -92,6 +149,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=ROOT / "resources" / "models" / "tiny-gemma")
     parser.add_argument("--adapter", type=Path, help="of a tuned model")
     parser.add_argument("--continuous", action="store_true", help="also time generate_batch")
+    parser.add_argument("--gguf", type=Path, help="also time llama.cpp, with these weights")
     parser.add_argument("--draws", type=int, default=1000)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
@@ -106,6 +164,10 @@ def main() -> None:
     ways = {"tree": tree_answers, f"generate, {BATCH} rows": generated_answers}
     if arguments.continuous:
         ways["generate_batch"] = continuous_answers
+    if arguments.gguf:
+        ways["llama.cpp"] = llama_cpp(
+            arguments.gguf, arguments.adapter, model.config, arguments.threads
+        )
     for way in ways.values():
         way(model, chat, prompt, BATCH, seed=0)  # warm-up
     seconds: dict[str, list[float]] = {name: [] for name in ways}
