@@ -100,9 +100,9 @@ def llama_cpp(
     def answers(_: Any, chat: ChatFormat, prompt: Sequence[int], draws: int, seed: int) -> list:
         asked = {"prompt": list(prompt), "max_tokens": MAX_TOKENS, "temperature": 1.0,
                  "top_k": 0, "top_p": 1.0, "min_p": 0.0, "cache_prompt": True}  # fmt: skip
-        asked_again = ({**asked, "seed": seed * draws + number} for number in range(draws))
+        requests = ({**asked, "seed": seed * draws + number} for number in range(draws))
         with ThreadPoolExecutor(BATCH) as pool:
-            found = list(pool.map(server.handle_completions, asked_again))
+            found = list(pool.map(server.handle_completions, requests))
         return [each["choices"][0]["text"] for each in found]
 
     return answers

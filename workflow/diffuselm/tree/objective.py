@@ -23,8 +23,8 @@ def rows_at_a_time(logits: Tensor) -> int:
 class NodeLogProbs(torch.autograd.Function):
     """(n,) log softmax of (rows, vocabulary) logits, each at a row and a token; no pair twice.
 
-    The gradient is softmax times what comes back to the row, less what comes back to the token. It
-    is the one array as large as the logits.
+    The gradient is what comes back to the token, less softmax times all that comes back to the row.
+    It is the one array made here as large as the logits.
     """
 
     @staticmethod

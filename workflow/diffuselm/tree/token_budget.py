@@ -136,7 +136,7 @@ def bytes_of_pass(tokens: int, config: PreTrainedConfig, itemsize: int, *, train
     if training and itemsize < 4:  # an adapter is float32, and keeps its inputs so
         layer += (6 * width + inner) * 4
     keys_and_values = 2 * key_heads * head * layers * itemsize
-    # In the model's dtype and in float32; with a gradient both again.
+    # In the model's dtype, in float32, and as a form or a warp makes them; a gradient is one more.
     logits = vocabulary * (itemsize + (12 if training else 8))
     if not training:
         return tokens * (keys_and_values + (logits + layer) // ROW)
